@@ -1,0 +1,1 @@
+"""Train, attack and audit image classifiers whose losses claim adversarial robustness."""

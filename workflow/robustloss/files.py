@@ -1,0 +1,78 @@
+"""Files that are either whole or absent: everything is written beside its name and then renamed."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from robustloss.errors import Problem
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, mode: str = "w") -> Iterator[IO]:
+    """Open a temporary neighbour of `path` for writing; on success it takes the name `path`, on failure it is removed.
+
+    A reader therefore sees the old file or the whole new one, also after a kill or on a full disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with open(partial, mode, **options) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def canonical(value) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, numbers as Python prints them."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(*texts: str) -> str:
+    """SHA-256 (hex) over texts, each closed by a zero byte so that their borders count."""
+    state = hashlib.sha256()
+    for text in texts:
+        state.update(text.encode() + b"\0")
+    return state.hexdigest()
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value) -> None:
+    """Write a record for people and programs: indented, keys in their order."""
+    with replacing(path) as stream:
+        json.dump(value, stream, indent=1, allow_nan=False)
+        stream.write("\n")
+
+
+def read_json(path: str | Path):
+    """Read a record; a missing or damaged one is named."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing: run the stage that makes it again") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise Problem(f"{path} is damaged ({error}): delete it and run the stage that makes it again") from None
+
+
+def write_csv(path: str | Path, rows: Iterable[dict]) -> None:
+    """Write a non-empty sequence of equal-keyed rows; floats keep all their digits."""
+    rows = list(rows)
+    with replacing(path) as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

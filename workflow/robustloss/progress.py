@@ -1,0 +1,33 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items`, reporting on stderr how many of `total` are done and how long the rest will take."""
+    total = len(items) if total is None else total
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=what, total=total, leave=False)
+        return
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES or (done == total and now - start >= SECONDS_BETWEEN_LINES):
+            last = now
+            remaining = (now - start) / done * (total - done)
+            say(f"{what}: {done} of {total}, {now - start:.0f} s, about {remaining:.0f} s left")
+
+
+def say(text: str) -> None:
+    """One plain line on stderr."""
+    print(text, file=sys.stderr, flush=True)
