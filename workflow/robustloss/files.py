@@ -20,7 +20,8 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # One fixed name: what a killed job left is overwritten by the next, not collected.
+    partial = path.with_name(f".{path.name}.partial")
     options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with open(partial, mode, **options) as stream:

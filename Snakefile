@@ -1,0 +1,25 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/papers.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/papers/{paper}/{paper}.html", paper=PLAN.manifests),
+
+
+rule table1:
+    input:
+        "results/papers/ding2025/tables/table1.csv",

@@ -1,0 +1,157 @@
+"""`python -m robustloss STAGE ...`: each stage of the workflow as one command that a person can type."""
+
+import argparse
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+from robustloss.errors import Problem
+from robustloss.files import read_json
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; a problem that the user can mend is one sentence on stderr and exit status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.stage(options)
+    except Problem as problem:
+        print(f"robustloss: {problem}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            raise
+        print(f"robustloss: {_storage_sentence(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _storage_sentence(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else " a file"
+    cures = {
+        errno.EROFS: "make that folder writable",
+        errno.EACCES: "make that folder writable",
+    }
+    cure = cures.get(error.errno, "free some space")
+    return f"cannot write{where}: {os.strerror(error.errno)}; {cure} and start again, nothing that was finished is lost"
+
+
+def simulate(options) -> None:
+    from robustloss.data import cholec80_sim
+
+    cholec80_sim.simulate(options.spec, options.video, options.out)
+
+
+def extract(options) -> None:
+    from robustloss.data import cholec80
+
+    name = cholec80.video_name(options.video)
+    images, index = options.out / f"{name}.npy", options.out / f"{name}.csv"
+    cholec80.extract(name, options.raw, options.spec["image_size"], images, index)
+
+
+def assemble(options) -> None:
+    from robustloss.data import cholec80
+
+    def part(video: int) -> tuple[Path, Path]:
+        path = options.out / "videos" / cholec80.video_name(video)
+        return path.with_suffix(".npy"), path.with_suffix(".csv")
+
+    parts = {split: [part(video) for video in videos] for split, videos in options.spec["splits"].items()}
+    cholec80.assemble(parts, options.out, options.spec)
+
+
+def prepare(options) -> None:
+    from importlib import import_module
+
+    from robustloss.code import plugin
+
+    import_module(plugin("data", options.spec["name"])).prepare(
+        options.spec, options.out, options.raw, options.download
+    )
+
+
+def weights(options) -> None:
+    from robustloss.data import download
+
+    download.obtain(download.source("torchvision", options.out.name), options.out.parent, may_download=True)
+
+
+def train(options) -> None:
+    from robustloss.data import prepared
+    from robustloss.training import train
+
+    train(options.spec, prepared.load(options.data), options.out, options.device, options.pretrained)
+
+
+def features(options) -> None:
+    from robustloss.data import prepared
+    from robustloss.features import measure
+
+    measure(options.run, prepared.load(options.data), options.out, options.device)
+
+
+def attack(options) -> None:
+    from robustloss.data import prepared
+    from robustloss.evaluation import attack
+
+    attack(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+
+
+def count(options) -> None:
+    from robustloss.counts import write_table
+
+    write_table(options.spec, options.raw, options.reference, options.out)
+
+
+def paper(options) -> None:
+    from robustloss import papers
+
+    papers.render(options.notebook, options.manifest, options.out)
+
+
+def _spec(text: str) -> dict:
+    return json.loads(text) if text.lstrip().startswith("{") else read_json(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m robustloss", description=__doc__)
+    stages = parser.add_subparsers(required=True, metavar="STAGE")
+
+    def stage(function, help_text: str, *names: str) -> None:
+        command = stages.add_parser(function.__name__, help=help_text, description=help_text)
+        for name in names:
+            command.add_argument(f"--{name}", **_OPTIONS[name])
+        command.set_defaults(stage=function)
+
+    stage(simulate, "draw one clip of the simulated data set", "spec", "video", "out")
+    stage(extract, "take one video's frames with a single tool", "spec", "video", "raw", "out")
+    stage(assemble, "join the extracted videos into splits", "spec", "out")
+    stage(prepare, "read an image data set into splits", "spec", "raw", "download", "out")
+    stage(weights, "download pretrained weights", "out")
+    stage(count, "count the frames of Table 1 from the annotations", "spec", "raw", "reference", "out")
+    stage(train, "train one network", "spec", "data", "out", "device", "pretrained")
+    stage(features, "measure a run on clean images", "run", "data", "out", "device")
+    stage(attack, "attack a run", "run", "data", "spec", "out", "device")
+    stage(paper, "render a paper's notebook", "notebook", "manifest", "out")
+    return parser
+
+
+_OPTIONS = {
+    "spec": {"type": _spec, "required": True, "help": "the specification: JSON, or the path of a JSON file"},
+    "video": {"type": int, "required": True, "help": "the number of the video"},
+    "raw": {"type": Path, "required": True, "help": "the folder of the raw data"},
+    "data": {"type": Path, "required": True, "help": "the folder of the prepared data set"},
+    "run": {"type": Path, "required": True, "help": "the folder of the trained run"},
+    "out": {"type": Path, "required": True, "help": "where the results go"},
+    "device": {"default": os.environ.get("ROBUSTLOSS_DEVICE", "auto"), "help": "auto, cpu or cuda"},
+    "download": {"action": "store_true", "help": "download what is missing"},
+    "pretrained": {"type": Path, "nargs": "?", "help": "a file of ImageNet weights, or nothing"},
+    "reference": {"type": Path, "required": True, "help": "the published numbers"},
+    "notebook": {"type": Path, "required": True, "help": "the notebook"},
+    "manifest": {"type": Path, "required": True, "help": "which runs the paper rests on"},
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

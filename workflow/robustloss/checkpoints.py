@@ -1,0 +1,70 @@
+"""Weights and training state on disk: safetensors only, whole or absent, refused when they belong to something else."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from robustloss import models
+from robustloss.data.prepared import Prepared
+from robustloss.errors import Problem
+from robustloss.files import canonical, read_json, replacing
+
+
+def weights_path(run: Path, epoch: int) -> Path:
+    """Where the weights after an epoch (counted from 1) lie."""
+    return run / "weights" / f"epoch-{epoch:03d}.safetensors"
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:
+    """Write tensors with what they are (`about`, JSON) in the file's own header."""
+    # safetensors stores the logical order; a channels_last tensor has to be laid out anew.
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with replacing(path, "wb") as stream:
+        stream.write(save(whole, metadata={"about": canonical(about)}))
+
+
+def read_tensors(path: Path, expected: dict | None = None) -> tuple[dict[str, torch.Tensor], dict]:
+    """Read (tensors, about); a damaged file, or one whose `about` disagrees with `expected`, is refused by name."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            about = json.loads((stored.metadata() or {}).get("about", "{}"))
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing: delete {path.parents[1] / 'run.json'} and train this run again") from None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise Problem(f"{path} is damaged ({error}): delete it, and run.json beside it, and train again") from None
+    for key, value in (expected or {}).items():
+        if about.get(key) != value:
+            raise Problem(
+                f"{path} was made with other settings ({key} is {about.get(key)!r}, expected {value!r}): "
+                "delete this run's folder and train it again"
+            )
+    return tensors, about
+
+
+def identity(run: str, spec: dict, data: Prepared) -> dict:
+    """What every file of a run must agree with."""
+    return {"run": run, "spec": canonical(spec), "data": data.digest}
+
+
+def open_run(directory: Path, data: Prepared) -> dict:
+    """The record of a finished run, refused when it was trained on other data than `data`."""
+    record = read_json(directory / "run.json")
+    if record["data_digest"] != data.digest:
+        raise Problem(
+            f"{directory} was trained on data with digest {record['data_digest'][:12]}, but {data.directory} now has "
+            f"{data.digest[:12]}: restore those data, or delete this run's folder and train it again"
+        )
+    return record
+
+
+def network(directory: Path, record: dict, data: Prepared, epoch: int) -> torch.nn.Module:
+    """The run's network with its weights after `epoch`, on the CPU."""
+    expected = identity(record["name"], record["spec"], data) | {"epoch": epoch}
+    tensors, _ = read_tensors(weights_path(directory, epoch), expected)
+    model = models.build(record["spec"]["model"], len(data.classes), data.image_shape)
+    model.load_state_dict(tensors)
+    return model

@@ -1,0 +1,137 @@
+"""What the library's source says, read as syntax: which modules a stage rests on, their digest, a function's settings.
+
+Nothing is imported here, so that a plan costs milliseconds and needs no torch.
+"""
+
+import ast
+import difflib
+from functools import lru_cache
+from pathlib import Path
+
+from robustloss.errors import Problem
+from robustloss.files import digest
+
+PACKAGE = "robustloss"
+ROOT = Path(__file__).parent
+
+# These report, store or describe a computation and cannot change a number, so they are no part of a result's identity.
+NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("errors", "files", "progress", "provenance"))
+
+
+def plugins(family: str) -> list[str]:
+    """The names that a yaml may use in `family` (losses, models, attacks, data): its modules."""
+    return sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
+
+
+def plugin(family: str, name: str) -> str:
+    """The module of `name` in `family`; a name that has none is answered with the nearest that has."""
+    module = f"{PACKAGE}.{family}.{name}"
+    if not name.isidentifier() or _file(module) is None:
+        raise Problem(f"{family}: there is no '{name}'{nearest(name, plugins(family))}")
+    return module
+
+
+def nearest(name: str, choices) -> str:
+    """The end of a sentence that refuses `name`: the most similar choice, and all of them."""
+    choices = sorted(map(str, choices))
+    similar = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean '{similar[0]}'?" if similar else ";"
+    return f"{hint} The choices are: {', '.join(choices)}"
+
+
+def closure(*entries: str) -> list[str]:
+    """The modules that `entries` import, directly or not, themselves included, less the neutral ones.
+
+    Modules found by name at run time are not seen: whoever plans a run gives them as entries.
+    """
+    found: set[str] = set()
+    waiting = [*entries]
+    while waiting:
+        module = waiting.pop()
+        if module in found or module in NEUTRAL:
+            continue
+        found.add(module)
+        waiting.extend(_imports(module))
+    return sorted(found)
+
+
+def code_digest(*entries: str) -> str:
+    """SHA-256 (hex) of the syntax of everything `entries` rest on; comments, docstrings and layout do not count."""
+    modules = closure(*entries)
+    return digest(*(text for module in modules for text in (module, _syntax(module))))
+
+
+def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
+    """The keyword-only parameters of a function in a module: (required, optional)."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
+            required = [argument.arg for argument, default in pairs if default is None]
+            return required, [argument.arg for argument, default in pairs if default is not None]
+    raise Problem(f"{_file(module)} defines no function '{function}': a module of this family needs one")
+
+
+def check_settings(where: str, module: str, function: str, settings) -> None:
+    """Refuse settings that the function does not take, or that lack one it needs, naming the key."""
+    required, optional = parameters(module, function)
+    for key in settings:
+        if key not in required + optional:
+            choices = required + optional
+            rest = nearest(key, choices) if choices else ": it takes no settings"
+            raise Problem(f"{where}: unknown key '{key}'{rest}")
+    for key in required:
+        if key not in settings:
+            raise Problem(f"{where}: the key '{key}' is missing")
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@lru_cache
+def _tree(module: str) -> ast.Module:
+    path = _file(module)
+    if path is None:
+        raise Problem(f"the library has no module {module}")
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise Problem(f"{path}, line {error.lineno}: {error.msg}") from None
+
+
+@lru_cache
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = [name for name in names if name.split(".")[0] == PACKAGE and _file(name)]
+    # Importing a.b.c runs a/__init__ and a.b/__init__ as well.
+    parents = [name.rsplit(".", depth)[0] for name in ours for depth in range(1, name.count(".") + 1)]
+    return sorted({*ours, *parents})
+
+
+@lru_cache
+def _syntax(module: str) -> str:
+    return _dump(_tree(module))
+
+
+def _dump(node) -> str:
+    # Not ast.dump: its text differs between Python versions, and a name must not.
+    if isinstance(node, list):
+        return f"[{','.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value is not None and value != []}
+    if (
+        isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and ast.get_docstring(node, clean=False) is not None
+    ):
+        fields["body"] = node.body[1:]
+    return f"{type(node).__name__}({','.join(f'{name}={_dump(value)}' for name, value in fields.items())})"

@@ -1,0 +1,1 @@
+"""The data sets: from what their makers publish to prepared arrays that training can map into memory."""

@@ -1,0 +1,242 @@
+"""Moving pictures that look like a laparoscopy: lit tissue seen by a drifting camera, with instruments coming and going."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustloss.data import instruments
+
+RATE = 25  # frames per second, as in Cholec80
+ENTRY = 12  # frames an instrument takes to come in or to leave: less than the second between two annotated frames
+LONGEST_TAKE = 5  # seconds after which an instrument is pulled back and comes in anew
+
+ORGANS = np.array(
+    [
+        (126, 46, 36),  # liver
+        (150, 66, 52),
+        (188, 150, 140),  # gall bladder
+        (214, 164, 96),  # fat
+        (206, 112, 98),  # bowel
+        (142, 84, 84),  # abdominal wall
+    ],
+    np.float64,
+)
+
+
+def spline(length: int, cells: float) -> np.ndarray:
+    """Uniform cubic B-spline weights (length, knots) that blend one knot per cell into `length` values."""
+    place = np.arange(length) * (cells / length)
+    knot = place.astype(int)
+    t = place - knot
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], 1) / 6
+    matrix = np.zeros((length, int(np.ceil(cells)) + 3))
+    for k in range(4):
+        matrix[np.arange(length), knot + k] = weights[:, k]
+    return matrix
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
+    """Smooth noise of about unit variance whose bumps are about `cell` pixels wide."""
+    down, right = (spline(n, n / cell) for n in shape)
+    return 2.1 * down @ rng.standard_normal((down.shape[1], right.shape[1])) @ right.T
+
+
+def path(rng: np.random.Generator, length: int, step: float) -> np.ndarray:
+    """A smooth random walk-about of `length` frames with unit variance, turning about every `step` frames."""
+    blend = spline(length, length / step)
+    return 1.45 * blend @ rng.standard_normal(blend.shape[1])
+
+
+def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A lit abdominal still (height, width, 3) in 0-255: overlapping organs with vessels, mottling and wet highlights."""
+    shape = (height, width)
+    y, x = np.mgrid[:height, :width] / height
+    y, x = (axis + 0.07 * noise(rng, shape, height / 4) + 0.012 * noise(rng, shape, height / 16) for axis in (y, x))
+    kinds = np.concatenate([rng.permutation(len(ORGANS)), rng.integers(0, len(ORGANS), 3)])
+    centres = rng.uniform(0, 1, (len(kinds), 2)) * (1, width / height)
+    fields = np.stack([rng.uniform(0.2, 0.45) - np.hypot(y - cy, x - cx) for cy, cx in centres])
+    order = np.sort(fields, 0)
+    crease = np.clip((order[-1] - order[-2]) / 0.10, 0, 1)
+    colours = (ORGANS[kinds] * rng.normal(1, 0.08, (len(kinds), 1)) * rng.normal(1, 0.03, (len(kinds), 3)))[fields.argmax(0)]
+    mottle = 0.06 * noise(rng, shape, height / 12) + 0.05 * noise(rng, shape, height / 50)
+    vessels = np.exp(-((noise(rng, shape, height / 7) / 0.06) ** 2)) * (noise(rng, shape, height / 5) > 0.4)
+    colours *= (0.45 + 0.55 * np.sqrt(crease) + mottle)[..., None]
+    colours += 0.55 * vessels[..., None] * (np.array([120, 22, 22]) - colours)
+    relief = 1.5 * np.sqrt(crease) + 0.6 * noise(rng, shape, height / 10) + 0.06 * noise(rng, shape, height / 40)
+    slope_y, slope_x = (slope * height / 10 for slope in np.gradient(relief))
+    colours *= np.clip(1 - 0.10 * (slope_x + slope_y), 0.6, 1.3)[..., None]
+    facing = np.exp(-((slope_y - 0.5) ** 2 + (slope_x - 0.4) ** 2) / 0.12)
+    glint = facing * np.clip(noise(rng, shape, height / 6) - 1.0 + 0.5 * noise(rng, shape, height / 60), 0, 1)
+    return np.clip(colours + 190 * glint[..., None], 0, 255)
+
+
+def zooms(still: np.ndarray, levels: int, most: float) -> list[np.ndarray]:
+    """The still at `levels` magnifications from 1 to `most`, bytes; cropping one of them is all that a frame then costs."""
+    pictures = []
+    for scale in np.linspace(1, most, levels):
+        rows, columns = (np.arange(int(n * scale)) / scale for n in still.shape[:2])
+        pictures.append(between(between(still, rows, 0), columns, 1).astype(np.uint8))
+    return pictures
+
+
+def between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Linear interpolation of `values` at fractional `places` along an axis."""
+    low = np.minimum(places.astype(int), values.shape[axis] - 2)
+    part = np.expand_dims(places - low, tuple(k for k in range(values.ndim) if k != axis))
+    return values.take(low, axis) * (1 - part) + values.take(low + 1, axis) * part
+
+
+@dataclass
+class Take:
+    """One appearance of one instrument, annotated from second `first`: a picture per second and an offset per frame.
+
+    A picture is (top, left, ink, clear): colours x opacity and 128 - opacity as uint16 (height, width * 3), opacity in
+    128ths. `offsets` (frames, 2) count from frame `start`; before and after them the instrument is away.
+    """
+
+    first: int
+    start: int
+    pictures: list[tuple[int, int, np.ndarray, np.ndarray]]
+    offsets: np.ndarray
+
+    def lay_over(self, image: np.ndarray, frame: int) -> None:
+        """Composite what is seen of the instrument in `frame` onto `image` (height, width * 3) uint16, in place."""
+        if not 0 <= frame - self.start < len(self.offsets):
+            return
+        top, left, ink, clear = self.pictures[min(max(frame // RATE - self.first, 0), len(self.pictures) - 1)]
+        top, left = self.offsets[frame - self.start] + (top, left)
+        up, low = max(top, 0), min(top + ink.shape[0], image.shape[0])
+        west, east = max(3 * left, 0), min(3 * left + ink.shape[1], image.shape[1])
+        if up < low and west < east:
+            part = image[up:low, west:east]
+            seen = (slice(up - top, low - top), slice(west - 3 * left, east - 3 * left))
+            part *= clear[seen]
+            part += ink[seen]
+            part >>= 7
+
+
+def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, width: int) -> Iterator[Take]:
+    """The appearances of instrument `index`, fully in place at the first frame of every second in which it is `shown`."""
+    edges = np.flatnonzero(np.diff(shown.astype(int), prepend=0, append=0))
+    for first, end in edges.reshape(-1, 2):
+        while first < end:
+            last = min(first + int(rng.integers(2, LONGEST_TAKE + 1)), end)
+            yield take(rng, index, int(first), int(last), height, width)
+            first = last
+
+
+def take(rng: np.random.Generator, index: int, first: int, end: int, height: int, width: int) -> Take:
+    """One appearance in seconds `first` to `end` (exclusive) from a random side, to a random place, at a random size."""
+    margin = height // 6
+    scale = height / 90 * rng.uniform(1.2, 1.9)
+    angle, bearing = rng.uniform(-0.4, np.pi + 0.4), rng.uniform(0, 2 * np.pi)
+    away = 0.3 * height * np.sqrt(rng.uniform())
+    tip = (height / 2 + away * np.sin(bearing) + margin, width / 2 + away * np.cos(bearing) + margin)
+    light = rng.uniform(0.8, 1.15) * rng.normal(1, 0.02, 3)
+    pictures = []
+    for _ in range(first, end):
+        shape = (height + 2 * margin, width + 2 * margin)
+        colours, opacity = instruments.picture(index, rng.uniform(), tip, angle, scale, shape)
+        pictures.append(cut(colours * light, opacity, margin))
+    start = RATE * first - ENTRY
+    length = RATE * (end - 1 - first) + 2 * ENTRY + 1
+    sway = np.stack([path(rng, length, 30) for _ in range(2)], 1) * height / 25
+    frames = np.arange(length)
+    gone = np.clip(1 - np.minimum(frames, frames[::-1]) / ENTRY, 0, 1) ** 2
+    retreat = np.hypot(height, width) * gone[:, None] * (np.sin(angle), np.cos(angle))
+    offsets = np.rint(np.clip(sway, -margin, margin) + retreat).astype(int)
+    return Take(first, start, pictures, offsets)
+
+
+def cut(colours: np.ndarray, opacity: np.ndarray, margin: int) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Cut a picture to the box that is not empty and fit it for integer compositing (see `Take`)."""
+    rows, columns = (np.flatnonzero(opacity.any(axis)) for axis in (1, 0))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    cover = np.rint(128 * opacity[box])[..., None].repeat(3, 2)
+    ink = np.rint(cover * np.clip(colours[box], 0, 255))
+    flat = (len(cover), -1)
+    return (
+        rows[0] - margin,
+        columns[0] - margin,
+        ink.reshape(flat).astype(np.uint16),
+        (128 - cover).reshape(flat).astype(np.uint16),
+    )
+
+
+def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
+    """Yield one block of frames (25, height, width, 3) uint8 for each row of `annotation` (seconds, 7).
+
+    The first frame of a block shows exactly the instruments of its row. The tissue, the camera and the light depend on
+    `seed` only, so that films of two annotations differ by their instruments alone.
+    """
+    rng = np.random.default_rng([*seed, len(instruments.INSTRUMENTS)])
+    cast = [
+        appearance
+        for index in range(annotation.shape[1])
+        for appearance in takes(np.random.default_rng([*seed, index]), index, annotation[:, index], height, width)
+    ]
+    frames = RATE * len(annotation)
+    crops = camera(rng, frames, height, width)
+    light, smoke, blur = lamp(rng, height, width), haze(rng, frames, height, width), path(rng, frames, 60) > 1.7
+    drift = 0.92 + 0.06 * path(rng, frames, 200)
+    for second in range(len(annotation)):
+        block = np.empty((RATE, height, 3 * width), np.uint16)
+        for image, frame in zip(block, range(RATE * second, RATE * second + RATE), strict=True):
+            image[:] = crops(frame)
+            for appearance in cast:
+                appearance.lay_over(image, frame)
+            smoke(image, frame)
+            if blur[frame]:
+                defocus(image)
+        block *= np.rint(256 * np.clip(light * drift[RATE * second], 0, 1)).astype(np.uint16)
+        block >>= 8
+        yield block.astype(np.uint8).reshape(RATE, height, width, 3)
+
+
+def camera(rng: np.random.Generator, frames: int, height: int, width: int):
+    """A function frame -> (height, width * 3) uint8: the window that a slowly panning and zooming camera sees."""
+    still = zooms(tissue(rng, int(1.7 * height), int(1.7 * width)), 24, 1.35)
+    level = np.clip(np.rint(11.5 + 6 * path(rng, frames, 150)), 0, len(still) - 1).astype(int)
+    centre = np.clip(0.5 + 0.16 * np.stack([path(rng, frames, 80) for _ in range(2)], 1), 0, 1)
+
+    def crop(frame: int) -> np.ndarray:
+        picture = still[level[frame]]
+        room = np.array(picture.shape[:2]) - (height, width)
+        top, left = np.rint(np.clip(centre[frame] * picture.shape[:2] - (height / 2, width / 2), 0, room)).astype(int)
+        return picture[top : top + height, left : left + width].reshape(height, -1)
+
+    return crop
+
+
+def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Brightness (height, width * 3) in [0, 1]: the round field of the scope, dimmer outwards, and the video's colour cast."""
+    y, x = np.mgrid[:height, :width]
+    centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * height
+    radius = rng.uniform(0.68, 0.8) * height
+    distance = np.hypot(y - centre[0], x - centre[1]) / radius
+    field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.3, 0.5) * np.clip(distance, 0, 1) ** 2)
+    cast = rng.uniform(0.86, 1.0, 3)
+    return (field[..., None] * cast).reshape(height, -1)
+
+
+def haze(rng: np.random.Generator, frames: int, height: int, width: int):
+    """A function that veils an image (height, width * 3) uint16 in place with drifting smoke, now and then."""
+    strength = 45 * np.clip(path(rng, frames, 90) - 0.9, 0, 1)
+    cloud = np.clip(1 + 0.5 * noise(rng, (height, 2 * width), height / 3), 0, 2).repeat(3, 1)
+
+    def veil(image: np.ndarray, frame: int) -> None:
+        if strength[frame] >= 1:
+            left = 3 * (frame % width)
+            thick = (strength[frame] * cloud[:, left : left + 3 * width]).astype(np.uint16)
+            image *= 128 - thick
+            image += 205 * thick
+            image >>= 7
+
+    return veil
+
+
+def defocus(image: np.ndarray) -> None:
+    """Blur an image (height, width * 3) uint16 in place with a 3 x 3 binomial filter, twice as wide as its pixels."""
+    image[2:-2] = (image[:-4] + 2 * image[2:-2] + image[4:]) >> 2
+    image[:, 6:-6] = (image[:, :-12] + 2 * image[:, 6:-6] + image[:, 12:]) >> 2

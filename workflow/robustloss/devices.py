@@ -1,0 +1,27 @@
+"""Which device a job computes on, and how."""
+
+import torch
+
+from robustloss.errors import Problem
+
+
+def choose(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU; deterministic algorithms on the CPU, fastest ones on CUDA."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise Problem("device: cuda was asked for, but torch sees no CUDA device: set `device: auto` or `cpu`")
+    if name == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    else:
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name)
+
+
+def fits(bytes_needed: int, device: torch.device) -> bool:
+    """Whether a tensor of that size leaves at least half of the device's free memory for the network."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return bytes_needed <= free // 2

@@ -1,0 +1,82 @@
+"""All that a paper's manifest names: its runs by table and row, and what the paper printed there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustloss import files, reference
+from robustloss.errors import Problem
+from robustloss.papers import measured
+from robustloss.papers.measured import Run
+from robustloss.reference import Cell, Reference
+
+MANIFEST_KEYS = ("paper", "scale", "reference", "seeds", "data", "rows", "labels", "figures")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """`runs[table][row]` has one run per seed, none where the scale leaves the row out."""
+
+    root: Path
+    directory: Path
+    manifest: dict
+    reference: Reference
+    runs: dict[str, dict[str, list[Run]]]
+
+    @property
+    def scale(self) -> str:
+        """Name of the scale that the runs belong to."""
+        return self.manifest["scale"]
+
+    def rows(self, table: str) -> list[str]:
+        """The rows of a table as printed, then those that we added."""
+        return list(dict.fromkeys([*self.reference.rows(table), *self.manifest["rows"].get(table, {})]))
+
+    def of(self, table: str, row: str) -> list[Run]:
+        """The runs of one row."""
+        return self.runs.get(table, {}).get(row, [])
+
+    def label(self, table: str, row: str) -> str:
+        """What our run of a row is called."""
+        return self.manifest["labels"].get(table, {}).get(row, row)
+
+    def printed(self, table: str, row: str, metric: str) -> Cell | None:
+        """The paper's cell, or None where it printed none."""
+        if row not in self.reference.rows(table) or metric not in self.reference.columns(table).values():
+            return None
+        return self.reference.cell(table, row, metric)
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run once, also where several rows share it."""
+        yield from {run.name: run for rows in self.runs.values() for runs in rows.values() for run in runs}.values()
+
+
+def read(manifest: str | Path) -> Collection:
+    """Read a manifest, searched for from the working directory upwards, and every file that it names."""
+    root = _root(Path(manifest))
+    path = root / manifest
+    content = files.read_json(path)
+    missing = [key for key in MANIFEST_KEYS if key not in content]
+    if missing:
+        raise Problem(f"{path} has no '{missing[0]}': delete it and run the stage that makes it again")
+    known: dict[str, Run] = {}
+    runs = {
+        table: {row: [_read_once(known, root, entry) for entry in entries] for row, entries in rows.items()}
+        for table, rows in content["rows"].items()
+    }
+    return Collection(root, path.parent, content, reference.read(root / content["reference"]), runs)
+
+
+def _root(manifest: Path) -> Path:
+    """The folder that the manifest's paths start from: this one, or above it for a notebook opened in its own folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / manifest).is_file():
+            return folder
+    raise Problem(f"{manifest} is missing in {here} and above: run the workflow first, or name another manifest")
+
+
+def _read_once(known: dict[str, Run], root: Path, entry: dict) -> Run:
+    if entry["run"] not in known:
+        known[entry["run"]] = measured.read(root, entry)
+    return known[entry["run"]]

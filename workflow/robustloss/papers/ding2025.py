@@ -1,0 +1,109 @@
+"""Ding and Möller (2025), Electronics 14(17):3529: which of our measurements stands in which table and figure."""
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import display, figures, tables
+from robustloss.papers.collection import Collection
+from robustloss.papers.figures import Panel
+from robustloss.papers.tables import Distance, Share
+
+# Section 2.1: accuracy on the test set, robustness and distances on the evaluation set.
+ROBUST = Share(
+    "robust_accuracy",
+    "PGD robust accuracy",
+    of=lambda run: run.attacks["pgd"]["summary"],
+    key="robust_accuracy",
+    balanced="balanced_robust_accuracy",
+)
+ACCURACY = Share(
+    "accuracy",
+    "Accuracy",
+    of=lambda run: run.features["summary"]["test"],
+    key="accuracy",
+    balanced="balanced_accuracy",
+)
+D_CC = Distance("d_cc", "D_cc", split="evaluation", relative_to="1")
+D_IC = Distance("d_ic", "D_ic", split="evaluation", relative_to="1")
+COLUMNS = (ROBUST, ACCURACY, D_CC, D_IC)
+
+INTRA = "mean intra-class distance $D_\\mathrm{ic}$"
+INTER = "mean inter-class distance $D_\\mathrm{cc}$"
+LOGITS = "distance of raw logits (1)"
+NATS = "cross-entropy (nats per image)"
+EPOCHS = "training split after each epoch"
+
+
+def table1(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Images per class; counted by the data stage."""
+    frame = tables.stored(collection.directory / "tables" / "table1.csv")
+    return frame, display.counts(frame, "table1")
+
+
+def table2(collection: Collection) -> tuple[DataFrame, Styler]:
+    """The functions, their gradients, and the terms of our runs."""
+    frame = tables.losses(collection, "table2", "table3")
+    return frame, display.losses(frame, "table2")
+
+
+def table3(collection: Collection) -> tuple[DataFrame, Styler]:
+    """ResNet-50 with every function."""
+    return _comparison(collection, "table3")
+
+
+def table4(collection: Collection) -> tuple[DataFrame, Styler]:
+    """EfficientNet with functions 1, 6 and 7."""
+    return _comparison(collection, "table4")
+
+
+def figure2(collection: Collection) -> Figure:
+    """Distances in the training split per epoch: functions that spread the features."""
+    return _over_epochs(collection, "figure2", Panel("d_ic", INTRA, LOGITS), Panel("d_cc", INTER, LOGITS))
+
+
+def figure3(collection: Collection) -> Figure:
+    """Cross-entropy of the training split per epoch, and again from the epoch that the caption names."""
+    table = collection.manifest["figures"]["figure3"]["table"]
+    last = max((run.last_epoch for runs in collection.runs[table].values() for run in runs), default=1)
+    # A short training ends before that epoch; then its last two epochs are shown.
+    first = max(1, min(int(collection.reference.value("figure3", "8", "epoch")), last - 1))
+    zoom = Panel("cross_entropy", f"training error from epoch {first}", NATS, first_epoch=first)
+    return _over_epochs(collection, "figure3", Panel("cross_entropy", "training error", NATS), zoom)
+
+
+def figure4(collection: Collection) -> Figure:
+    """Cross-entropy and number of images of each class of the training split at the last epoch."""
+    wanted = collection.manifest["figures"]["figure4"]
+    return figures.by_class(collection, wanted["table"], wanted["rows"], "train")
+
+
+def figure5(collection: Collection) -> Figure:
+    """Distances and cross-entropy of the training split per epoch: functions that draw the features together."""
+    panels = (
+        Panel("d_ic", INTRA, LOGITS, scale="log"),
+        Panel("d_cc", INTER, LOGITS, scale="log"),
+        Panel("cross_entropy", "training error", NATS),
+    )
+    return _over_epochs(collection, "figure5", *panels)
+
+
+def summary(collection: Collection) -> Figure:
+    """Table 3 at a glance; not a figure of the paper."""
+    return figures.summary(collection, "table3", (ROBUST, ACCURACY), D_CC, ("test", "evaluation"))
+
+
+TABLES = {function.__name__: function for function in (table1, table2, table3, table4)}
+FIGURES = {function.__name__: function for function in (figure2, figure3, figure4, figure5, summary)}
+# Tables that another stage writes and this one only shows.
+STORED = ("table1",)
+
+
+def _comparison(collection: Collection, table: str) -> tuple[DataFrame, Styler]:
+    frame = tables.comparison(collection, table, COLUMNS)
+    return frame, display.comparison(collection, table, frame, COLUMNS)
+
+
+def _over_epochs(collection: Collection, name: str, *panels: Panel) -> Figure:
+    wanted = collection.manifest["figures"][name]
+    return figures.over_epochs(collection, wanted["table"], wanted["rows"], "train", panels, EPOCHS)

@@ -1,0 +1,54 @@
+"""What the runs of one row say together: of one run the interval over its samples, of several Student's over seeds."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from robustloss.intervals import over_seeds
+from robustloss.papers.measured import Run
+
+
+class Measured(NamedTuple):
+    """A mean with its 95 % interval, and over what the interval is: samples, seeds or nothing."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    over: str | None = None
+
+
+def share(runs: Sequence[Run], summary: Callable[[Run], dict], moment: str) -> Measured | None:
+    """A share in [0, 1] from the summaries {mean, low, high, last, last_low, last_high} of the runs; None without runs.
+
+    `moment` is `mean` (over the epochs) or `last` (epoch).
+    """
+    prefix = "" if moment == "mean" else f"{moment}_"
+    if len(runs) == 1:
+        found = summary(runs[0])
+        return Measured(found[moment], found[f"{prefix}low"], found[f"{prefix}high"], "samples")
+    return value(runs, lambda run: summary(run)[moment])
+
+
+def value(runs: Sequence[Run], read: Callable[[Run], float]) -> Measured | None:
+    """A number that a single run gives without interval; None without runs."""
+    if not runs:
+        return None
+    mean, interval = over_seeds([read(run) for run in runs])
+    return Measured(mean, *interval, "seeds") if interval else Measured(mean)
+
+
+def curve(runs: Sequence[Run], column: str, split: str) -> pd.DataFrame:
+    """Columns mean, low and high of a column of the runs' epochs, by epoch; low and high are NaN for one seed."""
+    values = pd.concat([run.curve(column, split) for run in runs], axis=1)
+    found = {epoch: over_seeds(row.to_list()) for epoch, row in values.iterrows()}
+    rows = {epoch: (mean, *(interval or (float("nan"),) * 2)) for epoch, (mean, interval) in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
+
+
+def per_class(runs: Sequence[Run], column: str, split: str) -> pd.DataFrame:
+    """As `curve`, by class id at the last epoch; a class without a value in some run is left out."""
+    values = pd.concat([run.last_classes(split)[column] for run in runs], axis=1).dropna()
+    found = {label: over_seeds(row.to_list()) for label, row in values.iterrows()}
+    rows = {label: (mean, *(interval or (float("nan"),) * 2)) for label, (mean, interval) in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])

@@ -1,0 +1,160 @@
+"""A paper's figures from the runs of a collection; a row that the scale leaves out is named in the footer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from robustloss.papers import estimates, facts, style
+from robustloss.papers.collection import Collection
+from robustloss.papers.formulas import to_mathtext
+from robustloss.papers.tables import Distance, Share
+
+PUBLISHED = {"marker": "D", "markersize": 6.5, "markerfacecolor": "none", "linestyle": "none"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A column of the runs' epochs as a curve from `first_epoch` on; the axis is linear or log."""
+
+    column: str
+    title: str
+    unit: str
+    first_epoch: int = 1
+    scale: str = "linear"
+
+
+def over_epochs(
+    collection: Collection, table: str, rows: Sequence[str], split: str, panels: Sequence[Panel], note: str = ""
+) -> Figure:
+    """One panel beside the other, one curve per row that was run, with a band over the seeds where there are several."""
+    figure, axes = _figure(len(panels), width=3.4 * len(panels) + 2.2, height=3.3)
+    marks = style.marks(collection.rows(table))
+    run = [row for row in rows if collection.of(table, row)]
+    for axis, panel in zip(axes, panels, strict=True):
+        for row in run:
+            curve = estimates.curve(collection.of(table, row), panel.column, split).loc[panel.first_epoch :]
+            axis.plot(curve.index, curve["mean"], **marks[row].drawn())
+            if curve["low"].notna().any():
+                axis.fill_between(curve.index, curve["low"], curve["high"], color=marks[row].color, alpha=0.15, lw=0)
+        axis.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if panel.scale == "log" and run:
+            _plain_log(axis, "y")
+    _legend(figure, [_entry(collection, table, row, marks[row]) for row in run])
+    style.footer(figure, facts.footer(collection, table, rows, [split], note))
+    return figure
+
+
+def by_class(collection: Collection, table: str, rows: Sequence[str], split: str, note: str = "") -> Figure:
+    """Cross-entropy of each class at the last epoch (left), and how many images of it there are (right)."""
+    figure, (errors, counts) = _figure(2, width=10, height=3.5, width_ratios=(1.8, 1))
+    marks = style.marks(collection.rows(table))
+    run = [row for row in rows if collection.of(table, row)]
+    for number, row in enumerate(run):
+        found = estimates.per_class(collection.of(table, row), "cross_entropy", split)
+        shift = 0.7 * ((number + 0.5) / len(run) - 0.5)
+        errors.plot(found.index + shift, found["mean"], **marks[row].drawn(line=False))
+        errors.vlines(found.index + shift, found["low"], found["high"], color=marks[row].color)
+    if run:
+        classes = collection.of(table, run[0])[0].last_classes(split)
+        bars = counts.bar(classes.index, classes["count"], color="#b8b8b8", width=0.7)
+        counts.bar_label(bars, [f"{count:,}" for count in classes["count"]], fontsize=7.5, padding=2)
+        for axis in (errors, counts):
+            axis.set_xticks(classes.index, classes["name"], rotation=30, ha="right", rotation_mode="anchor")
+            axis.grid(visible=False, axis="x")
+        for border in classes.index[1:]:
+            errors.axvline(border - 0.5, color="#d0d0d0", lw=0.6)
+        errors.set_xlim(classes.index[0] - 0.5, classes.index[-1] + 0.5)
+    errors.set_ylim(bottom=0)
+    errors.set(title="error per class at the last epoch", ylabel="cross-entropy (nats per image)")
+    counts.set(title=f"images per class ({split} split)", ylabel="images")
+    _legend(figure, [_entry(collection, table, row, marks[row], line=False) for row in run])
+    style.footer(figure, facts.footer(collection, table, rows, [split], note))
+    return figure
+
+
+def summary(
+    collection: Collection, table: str, shares: Sequence[Share], distance: Distance, splits: Sequence[str]
+) -> Figure:
+    """Every row's shares with their intervals and its distance, beside the published values."""
+    rows = collection.rows(table)
+    figure, axes = _figure(len(shares) + 1, width=11, height=1.6 + 0.3 * len(rows), sharey=True)
+    marks = style.marks(rows)
+    for axis, share in zip(axes, shares, strict=False):
+        for place, row in enumerate(rows):
+            _point(axis, place, estimates.share(collection.of(table, row), share.summary, "mean"), marks[row], 100)
+            _published(axis, place, collection.printed(table, row, share.metric))
+        for run in next(filter(None, (collection.of(table, row) for row in rows)), [])[:1]:
+            axis.axvline(100 * share.of(run)["majority"], color=style.GREY, lw=1, ls=(0, (4, 3)), zorder=1)
+        axis.set(title=share.heading, xlabel="%", xlim=(-2, 102))
+    _ratios(axes[-1], collection, table, rows, distance, marks)
+    axes[0].set_yticks(range(len(rows)), [_name(collection, table, row) for row in rows])
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    ours = Line2D([], [], color="black", marker="o", markersize=style.MARKER_SIZE, label="ours, 95 % interval")
+    published = Line2D([], [], color=style.GREY, label="published", **PUBLISHED)
+    majority = Line2D([], [], color=style.GREY, lw=1, ls=(0, (4, 3)), label="always the most frequent class")
+    figure.legend(handles=[ours, published, majority], loc="outside upper center", ncols=3)
+    style.footer(figure, facts.footer(collection, table, rows, splits, facts.interval_note(collection, table)))
+    return figure
+
+
+def _figure(panels: int, width: float, height: float, **grid) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    sharey = grid.pop("sharey", False)
+    axes = figure.subplots(1, panels, squeeze=False, sharey=sharey, gridspec_kw=grid)
+    return figure, list(axes[0])
+
+
+def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], distance: Distance, marks: dict) -> None:
+    base = collection.of(table, distance.relative_to)
+    printed_base = collection.printed(table, distance.relative_to, distance.metric)
+    for place, row in enumerate(rows):
+        ours = estimates.value(collection.of(table, row), distance.of)
+        if ours and base:
+            axis.plot(ours.mean / estimates.value(base, distance.of).mean, place, **marks[row].drawn(line=False))
+        printed = collection.printed(table, row, distance.metric)
+        if printed and printed_base:
+            axis.plot(printed.value / printed_base.value, place, color=style.GREY, **PUBLISHED)
+    axis.set(title=f"{distance.heading}, relative to function {distance.relative_to}", xlabel="ratio")
+    _plain_log(axis, "x")
+
+
+def _point(axis: Axes, place: int, found: estimates.Measured | None, mark: style.Mark, factor: float) -> None:
+    if found is None:
+        return
+    if found.low is not None:
+        axis.hlines(place, factor * found.low, factor * found.high, color=mark.color, lw=1.6)
+    axis.plot(factor * found.mean, place, **mark.drawn(line=False))
+
+
+def _published(axis: Axes, place: int, cell) -> None:
+    if cell:
+        axis.plot(cell.value, place, color=style.GREY, **PUBLISHED)
+
+
+def _plain_log(axis: Axes, which: str) -> None:
+    """A logarithmic axis labelled with plain numbers, also between the powers of ten."""
+    getattr(axis, f"set_{which}scale")("log")
+    line = axis.xaxis if which == "x" else axis.yaxis
+    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    line.set_minor_formatter(NullFormatter())
+
+
+def _legend(figure: Figure, handles: list[Line2D]) -> None:
+    if handles:
+        figure.legend(handles=handles, loc="outside right upper")
+    else:
+        figure.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
+
+
+def _entry(collection: Collection, table: str, row: str, mark: style.Mark, line: bool = True) -> Line2D:
+    return Line2D([], [], label=_name(collection, table, row), **mark.drawn(line))
+
+
+def _name(collection: Collection, table: str, row: str) -> str:
+    return f"{row}:  {to_mathtext(collection.label(table, row))}"

@@ -1,0 +1,32 @@
+"""Formulas as the reference files write them (`L_CE - 1/6 L_CE^1`), set for HTML and for figures."""
+
+import re
+
+_SIGNS = ((" - ", " − "), ("!=", "≠"))
+_INDEXED = re.compile(r"(?P<base>[A-Za-z])_(?P<low>\w+?)(?:\^(?P<high>\w+))?(?!\w)")
+
+
+def to_html(text: str) -> str:
+    """Indices as <sub> and <sup>."""
+    return _INDEXED.sub(_html_index, _with_signs(text))
+
+
+def to_mathtext(text: str) -> str:
+    """Indices as matplotlib sets them."""
+    return _INDEXED.sub(_math_index, _with_signs(text))
+
+
+def _with_signs(text: str) -> str:
+    for plain, sign in _SIGNS:
+        text = text.replace(plain, sign)
+    return text
+
+
+def _html_index(match: re.Match) -> str:
+    high = f"<sup>{match['high']}</sup>" if match["high"] else ""
+    return f"<i>{match['base']}</i><sub>{match['low']}</sub>{high}"
+
+
+def _math_index(match: re.Match) -> str:
+    high = rf"^{{\mathrm{{{match['high']}}}}}" if match["high"] else ""
+    return rf"${match['base']}_{{\mathrm{{{match['low']}}}}}{high}$"

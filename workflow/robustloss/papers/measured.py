@@ -1,0 +1,128 @@
+"""One run as its files tell it: training, features per epoch and class, attacks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from robustloss import files
+from robustloss.errors import Problem
+
+SPLITS = ("train", "test", "evaluation")
+EPOCH_COLUMNS = ("epoch", "split", "count", "cross_entropy", "d_ic", "d_cc")
+CLASS_COLUMNS = ("epoch", "split", "class", "name", "count", "cross_entropy")
+RUN_KEYS = ("spec.epochs", "spec.objective", "spec.model", "environment.seconds", "environment.hardware")
+SHARE_KEYS = ("mean", "low", "high", "last", "last_low", "last_high")
+FEATURE_KEYS = tuple(
+    f"summary.{split}.{key}"
+    for split in SPLITS
+    for key in (
+        *(f"accuracy.{name}" for name in SHARE_KEYS),
+        "balanced_accuracy.mean",
+        "balanced_accuracy.last",
+        "majority",
+        "count",
+    )
+)
+ATTACK_KEYS = (
+    *(f"summary.robust_accuracy.{name}" for name in SHARE_KEYS),
+    "summary.balanced_robust_accuracy.mean",
+    "summary.balanced_robust_accuracy.last",
+    "summary.majority",
+    "summary.count",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network. Accuracies are in [0, 1], cross-entropies in nats, distances those of raw logits.
+
+    `record` is run.json, `features` features.json, `attacks` attack.json by the attack's label; `epochs` has one row
+    per epoch and split, `classes` one per epoch, split and class.
+    """
+
+    name: str
+    seed: int
+    record: dict
+    features: dict
+    epochs: pd.DataFrame
+    classes: pd.DataFrame
+    attacks: dict[str, dict]
+
+    @property
+    def last_epoch(self) -> int:
+        """Number of the last epoch; the first is 1."""
+        return self.record["spec"]["epochs"]
+
+    def curve(self, column: str, split: str) -> pd.Series:
+        """A column of `epochs` for one split, by epoch."""
+        return self.epochs[self.epochs["split"] == split].set_index("epoch")[column].sort_index()
+
+    def last(self, column: str, split: str) -> float:
+        """The value of `column` at the last epoch."""
+        return float(self.curve(column, split).loc[self.last_epoch])
+
+    def last_classes(self, split: str) -> pd.DataFrame:
+        """The rows of `classes` for one split at the last epoch, by class id."""
+        wanted = (self.classes["split"] == split) & (self.classes["epoch"] == self.last_epoch)
+        return self.classes[wanted].set_index("class").sort_index()
+
+
+def read(root: Path, entry: dict) -> Run:
+    """Read what a manifest's `entry` names; paths are relative to `root`. A Problem names the run and the file."""
+    try:
+        record = _record(root / entry["directory"] / "run.json", RUN_KEYS)
+        features = root / entry["features"]
+        epochs = _table(features / "epochs.csv", EPOCH_COLUMNS)
+        classes = _table(features / "classes.csv", CLASS_COLUMNS)
+        for name, frame in (("epochs.csv", epochs), ("classes.csv", classes)):
+            _check_epochs(features / name, frame, record["spec"]["epochs"])
+        return Run(
+            name=entry["run"],
+            seed=entry["seed"],
+            record=record,
+            features=_record(features / "features.json", FEATURE_KEYS),
+            epochs=epochs,
+            classes=classes,
+            attacks={
+                label: _record(root / path / "attack.json", ATTACK_KEYS) for label, path in entry["attacks"].items()
+            },
+        )
+    except Problem as problem:
+        raise Problem(f"run {entry['run']}: {problem}") from None
+
+
+def _record(path: Path, keys: tuple[str, ...]) -> dict:
+    record = files.read_json(path)
+    for key in keys:
+        value = record
+        for part in key.split("."):
+            if not isinstance(value, dict) or value.get(part) is None:
+                raise _incomplete(path, f"it has no '{key}'")
+            value = value[part]
+    return record
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing: run the stage that makes it again") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise _incomplete(path, str(error).strip()) from None
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise _incomplete(path, f"it has no column '{missing[0]}'")
+    return frame
+
+
+def _check_epochs(path: Path, frame: pd.DataFrame, last: int) -> None:
+    for split in SPLITS:
+        found = set(frame.loc[frame["split"] == split, "epoch"])
+        missing = sorted(set(range(1, last + 1)) - found)
+        if missing:
+            raise _incomplete(path, f"{split} has no epoch {missing[0]} of {last}")
+
+
+def _incomplete(path: Path, why: str) -> Problem:
+    return Problem(f"{path} is not whole ({why}): delete it and run the stage that makes it again")

@@ -1,0 +1,94 @@
+"""A paper's results by the names of its tables and figures, written to files and displayed in a notebook."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from robustloss.errors import Problem
+from robustloss.files import replacing
+from robustloss.papers import collection, display, facts, style
+from robustloss.papers.collection import Collection
+
+PNG_DPI = 150
+# Width on a page in CSS pixels per inch of the figure.
+PAGE_DPI = 96
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure on disk, as a notebook displays it."""
+
+    png: Path
+    pdf: Path
+    description: str
+    width: float
+
+    def _repr_png_(self) -> tuple[bytes, dict]:
+        return self.png.read_bytes(), {"width": round(self.width * PAGE_DPI), "alt": self.description}
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The tables and figures of one paper, as its module `robustloss.papers.<paper>` defines them."""
+
+    collection: Collection
+    module: ModuleType
+
+    def overview(self) -> Styler:
+        """What was run: scale, data, seeds, sample counts, hardware, versions, seconds."""
+        return display.pairs(facts.overview(self.collection), "overview")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table's numbers, unrounded: one row per printed row, columns named in `robustloss.papers.tables`."""
+        return self._known(name, self.module.TABLES)(self.collection)[0]
+
+    def figure(self, name: str) -> Figure:
+        """A figure, not yet written."""
+        with matplotlib.rc_context(style.RC):
+            return self._known(name, self.module.FIGURES)(self.collection)
+
+    def show(self, name: str) -> Styler | Drawing:
+        """Write tables/<name>.csv, or figures/<name>.png and .pdf, beside the manifest, and return what to display."""
+        known = self.module.TABLES | self.module.FIGURES
+        self._known(name, known)
+        return self._show_figure(name) if name in self.module.FIGURES else self._show_table(name)
+
+    def _show_table(self, name: str) -> Styler:
+        frame, styled = self.module.TABLES[name](self.collection)
+        if name not in self.module.STORED:
+            with replacing(self.collection.directory / "tables" / f"{name}.csv") as stream:
+                frame.to_csv(stream, index=False, na_rep=display.DASH, lineterminator="\n")
+        return styled
+
+    def _show_figure(self, name: str) -> Drawing:
+        figure = self.figure(name)
+        paths = {kind: self.collection.directory / "figures" / f"{name}.{kind}" for kind in ("png", "pdf")}
+        # Without dates and versions, the same results make the same bytes.
+        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
+        for kind, path in paths.items():
+            with matplotlib.rc_context(style.RC), replacing(path, "wb") as stream:
+                figure.savefig(stream, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
+        description = " ".join(self.module.FIGURES[name].__doc__.split())
+        return Drawing(paths["png"], paths["pdf"], description, figure.get_figwidth())
+
+    def _known(self, name: str, items: dict):
+        if name not in items:
+            raise Problem(f"{self.collection.manifest['paper']} has no '{name}': there are {', '.join(items)}")
+        return items[name]
+
+
+def load(manifest: str | Path) -> Paper:
+    """Read everything that a manifest names and find the paper's module."""
+    found = collection.read(manifest)
+    name = found.manifest["paper"]
+    try:
+        module = import_module(f"robustloss.papers.{name}")
+    except ModuleNotFoundError:
+        raise Problem(f"paper '{name}' has no module: write workflow/robustloss/papers/{name}.py") from None
+    return Paper(found, module)

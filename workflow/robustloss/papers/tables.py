@@ -1,0 +1,151 @@
+"""A paper's tables as data frames: every printed row and column, ours beside the published cell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+
+from robustloss.errors import Problem
+from robustloss.papers import estimates
+from robustloss.papers.collection import Collection
+from robustloss.papers.estimates import Measured
+from robustloss.papers.measured import Run
+
+NOTHING = float("nan")
+BASELINE = "majority class"
+# A weight such as 1/6 is stored as a float; this finds the fraction again, and no other one by chance.
+LARGEST_DENOMINATOR = 100
+
+
+@dataclass(frozen=True)
+class Share:
+    """A printed percentage: where a run's record has it, with its balanced twin, the majority's share and the count."""
+
+    metric: str
+    heading: str
+    of: Callable[[Run], dict]
+    key: str
+    balanced: str
+
+    def summary(self, run: Run) -> dict:
+        """Mean and last epoch with their intervals, as shares in [0, 1]."""
+        return self.of(run)[self.key]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A printed distance, measured at the last epoch of one split, and compared with that of the row `relative_to`."""
+
+    metric: str
+    heading: str
+    split: str
+    relative_to: str
+
+    def of(self, run: Run) -> float:
+        """The distance of raw logits at the last epoch."""
+        return run.last(self.metric, self.split)
+
+
+def comparison(collection: Collection, table: str, metrics: tuple[Share | Distance, ...]) -> pd.DataFrame:
+    """One row per printed row and one for always answering the most frequent class; NaN where there is nothing.
+
+    Shares are in percent. `<metric>_published` is the printed value, `<metric>` the mean of ours, `_low` and `_high`
+    its 95 % interval over what the column `interval` says (samples of one seed, or seeds), `_last` the last epoch.
+    """
+    rows = [_comparison_row(collection, table, row, metrics) for row in collection.rows(table)]
+    return pd.DataFrame([*rows, _majority_row(collection, table, metrics)]).reindex(columns=list(rows[0]))
+
+
+def losses(collection: Collection, item: str, table: str) -> pd.DataFrame:
+    """The printed functions and gradients, and the terms that the runs of the same row of `table` were trained with."""
+    rows = []
+    for row in sorted(collection.reference.rows(item)):
+        cells = {metric: collection.reference.value(item, row, metric) for metric in ("loss", "gradient")}
+        runs = collection.of(table, row)
+        rows.append({"index": row, **cells, "run_as": _terms(runs[0].record["spec"]["objective"]) if runs else NOTHING})
+    return pd.DataFrame(rows)
+
+
+def stored(path: Path) -> pd.DataFrame:
+    """A table that an earlier stage wrote."""
+    try:
+        return pd.read_csv(path, na_values="—")
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing: run the stage that makes it again") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise Problem(f"{path} is not whole ({error}): delete it and run the stage that makes it again") from None
+
+
+def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple) -> dict:
+    runs = collection.of(table, row)
+    loss = collection.printed(table, row, "loss")
+    cells = {"index": row, "loss": loss.value if loss else NOTHING, "run_as": collection.label(table, row)}
+    cells |= {"seeds": len(runs), "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds")}
+    for metric in metrics:
+        printed = collection.printed(table, row, metric.metric)
+        published = printed.value if printed else NOTHING
+        if isinstance(metric, Share):
+            cells |= _share_cells(metric, published, runs)
+        else:
+            cells |= _distance_cells(metric, published, runs, collection, table)
+    return cells
+
+
+def _share_cells(metric: Share, published: float, runs: list[Run]) -> dict:
+    name = f"{metric.metric}_percent"
+    balanced = {
+        moment: estimates.value(runs, lambda run, moment=moment: metric.of(run)[metric.balanced][moment])
+        for moment in ("mean", "last")
+    }
+    return {
+        f"{name}_published": published,
+        **_with_interval(name, estimates.share(runs, metric.summary, "mean"), factor=100),
+        **_with_interval(f"{name}_last", estimates.share(runs, metric.summary, "last"), factor=100),
+        f"{metric.balanced}_percent": 100 * balanced["mean"].mean if runs else NOTHING,
+        f"{metric.balanced}_percent_last": 100 * balanced["last"].mean if runs else NOTHING,
+        f"{metric.metric}_samples": metric.of(runs[0])["count"] if runs else NOTHING,
+    }
+
+
+def _distance_cells(metric: Distance, published: float, runs: list[Run], collection: Collection, table: str) -> dict:
+    base = collection.printed(table, metric.relative_to, metric.metric)
+    ours = estimates.value(runs, metric.of)
+    ours_base = estimates.value(collection.of(table, metric.relative_to), metric.of)
+    return {
+        f"{metric.metric}_published": published,
+        **_with_interval(metric.metric, ours),
+        f"{metric.metric}_ratio_published": published / base.value if base else NOTHING,
+        f"{metric.metric}_ratio": ours.mean / ours_base.mean if ours and ours_base else NOTHING,
+    }
+
+
+def _with_interval(name: str, found: Measured | None, factor: float = 1) -> dict:
+    values = (None,) * 3 if found is None else (found.mean, found.low, found.high)
+    return {
+        key: NOTHING if value is None else factor * value
+        for key, value in zip((name, f"{name}_low", f"{name}_high"), values, strict=True)
+    }
+
+
+def _majority_row(collection: Collection, table: str, metrics: tuple) -> dict:
+    """What a constant answer scores: no perturbation changes it, so it is as robust as it is accurate."""
+    cells = {"index": BASELINE}
+    runs = [run for row in collection.rows(table) for run in collection.of(table, row)]
+    for metric in metrics:
+        if isinstance(metric, Share) and runs:
+            percent = 100 * metric.of(runs[0])["majority"]
+            cells |= {f"{metric.metric}_percent": percent, f"{metric.metric}_percent_last": percent}
+            cells[f"{metric.metric}_samples"] = metric.of(runs[0])["count"]
+    return cells
+
+
+def _terms(objective: list[dict]) -> str:
+    """`1 cross_entropy - 1 false_label`: the terms of a run's objective with their weights."""
+    parts = []
+    for term in objective:
+        exact = Fraction(term["weight"]).limit_denominator(LARGEST_DENOMINATOR)
+        weight = exact if float(exact) == term["weight"] else term["weight"]
+        parts.append(f"{'-' if weight < 0 else '+'} {abs(weight)} {term['loss']}")
+    return " ".join(parts).removeprefix("+ ")

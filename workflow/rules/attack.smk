@@ -1,0 +1,18 @@
+# One attack on the networks of one run: every sample's outcome at every epoch, and the summary.
+
+
+rule attack:
+    input:
+        run=ancient("results/runs/{run}/run.json"),
+        data=ancient(run_data),
+    output:
+        record="results/runs/{run}/attacks/{attack}/attack.json",
+        epochs="results/runs/{run}/attacks/{attack}/epochs.csv",
+    params:
+        spec=attack_spec,
+    log:
+        "logs/attack/{run}-{attack}.log",
+    threads: SETTINGS["threads"]
+    shell:
+        "python -m robustloss attack --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        " --spec {params.spec:q} --out results/runs/{wildcards.run}/attacks/{wildcards.attack} > {log} 2>&1"

@@ -1,0 +1,98 @@
+# The plan, made once from config.yaml and the papers' yaml, and the questions that rules ask of it.
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+from robustloss import config as configuration
+from robustloss import runs
+from robustloss.code import code_digest
+from robustloss.errors import Problem
+from robustloss.files import canonical
+
+try:
+    SETTINGS, PAPERS = configuration.load(config)
+    PLAN = runs.plan(SETTINGS, PAPERS)
+    PAPER_CODE = code_digest("robustloss.papers")
+except Problem as problem:
+    sys.exit(f"robustloss: {problem}")
+
+# Every job finds the library and this environment's python; threads of jobs side by side do not spin while they wait.
+# The device is no parameter of a rule: which one computed a result is recorded with it, and is no reason to rerun.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ["ROBUSTLOSS_DEVICE"] = SETTINGS["device"]
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+wildcard_constraints:
+    paper=r"[a-z]+[0-9]{4}",
+    video=r"[0-9]{2}",
+    raw=r"[^/]+",
+    data=r"[^/]+",
+    run=r"[^/]+",
+    attack=r"[^/]+",
+    features=r"features-[0-9a-f]+",
+
+
+def drawn_spec(wildcards):
+    return PLAN.drawn[wildcards.raw]
+
+
+def data_spec(wildcards):
+    return PLAN.data[wildcards.data]
+
+
+def raw_folder(wildcards):
+    return PLAN.raw_of[wildcards.data]
+
+
+def video_source(wildcards):
+    folder = PLAN.raw_of[wildcards.data]
+    files = [f"{folder}/videos/video{wildcards.video}.mp4", f"{folder}/tool_annotations/video{wildcards.video}-tool.txt"]
+    # Real videos are the user's, and frames may stand in for them: the job says in a sentence what is missing.
+    return files if Path(folder).name in PLAN.drawn else [path for path in files if Path(path).exists()]
+
+
+def extracted_videos(wildcards):
+    videos = runs.videos(PLAN.data[wildcards.data])
+    return expand("data/prepared/{data}/videos/video{video:02d}.{ending}", data=wildcards.data, video=videos, ending=["npy", "csv"])
+
+
+def run_spec(wildcards):
+    return PLAN.runs[wildcards.run]
+
+
+def run_data(wildcards):
+    return f"data/prepared/{PLAN.data_of[wildcards.run]}/record.json"
+
+
+def pretrained_weights(wildcards):
+    return PLAN.weights_of.get(wildcards.run, [])
+
+
+def attack_spec(wildcards):
+    return PLAN.attacks[wildcards.attack]
+
+
+def paper_data(wildcards):
+    return PLAN.data[PLAN.paper_data[wildcards.paper]]
+
+
+def paper_raw(wildcards):
+    return PLAN.raw_of[PLAN.paper_data[wildcards.paper]]
+
+
+def paper_annotations(wildcards):
+    folder = paper_raw(wildcards)
+    videos = runs.videos(paper_data(wildcards)) if Path(folder).name in PLAN.drawn else []
+    return expand("{folder}/tool_annotations/video{video:02d}-tool.txt", folder=folder, video=videos)
+
+
+def manifest_text(wildcards):
+    return canonical(PLAN.manifests[wildcards.paper])
+
+
+def paper_results(wildcards):
+    return runs.results(PLAN.manifests[wildcards.paper])
