@@ -54,7 +54,7 @@ def read_annotation(path: str | Path) -> Annotation:
     Raises Problem, with line and column, if the file is missing or no such table: a column too few or too many, a tool
     that is neither 0 nor 1, frames that are not increasing multiples of 25.
     """
-    header, *lines = [line.split("\t") for line in _read_text(path).splitlines()] or [[]]
+    header, *lines = [line.split("\t") for line in _read_text(path).splitlines()]
     for name in COLUMNS:
         if header.count(name) != 1:
             raise _bad(path, f"line 1 must have one column {name} (in all {', '.join(COLUMNS)}, with tabs between)")
@@ -124,10 +124,7 @@ def extract(video: str, raw: str | Path, image_size: int, images: str | Path, in
     Path(index).unlink(missing_ok=True)
     _write_images(Path(images), track(pictures, video, len(seconds)), (len(seconds), image_size, image_size, 3))
     rows = zip(seconds.tolist(), classes.tolist(), strict=True)
-    files.write_csv(
-        index,
-        (dict(zip(INDEX, (video, second, FRAMES_PER_SECOND * second, tool), strict=True)) for second, tool in rows),
-    )
+    files.write_csv(index, (_index_row(video, second, tool) for second, tool in rows))
 
 
 def assemble(parts: dict[str, list[tuple[Path, Path]]], directory: str | Path, spec: dict) -> prepared.Prepared:
@@ -137,19 +134,23 @@ def assemble(parts: dict[str, list[tuple[Path, Path]]], directory: str | Path, s
     Raises Problem if these are other videos, another image size, or not what was written.
     """
     splits, sources = {}, {}
+    size = spec["image_size"]
     for split, pairs in parts.items():
-        rows = {images: _read_index(index) for images, index in pairs}
-        videos = [rows[images][0]["video"] for images, _ in pairs]
-        if videos != [video_name(number) for number in spec["splits"][split]]:
-            raise Problem(
-                f"{directory}: {split} must be the videos {spec['splits'][split]}, but was given {', '.join(videos)}"
-            )
-        for images, index in pairs:
-            _check_images(images, index, (len(rows[images]), spec["image_size"], spec["image_size"], 3))
-        shape = (sum(map(len, rows.values())), spec["image_size"], spec["image_size"], 3)
-        splits[split] = (_blocks(list(rows)), shape, list(itertools.chain.from_iterable(rows.values())))
-        sources |= {video: {"images": len(part)} for video, part in zip(videos, rows.values(), strict=True)}
+        tables = [_read_index(index) for _, index in pairs]
+        videos = [table[0]["video"] for table in tables]
+        wanted = [video_name(number) for number in spec["splits"][split]]
+        if videos != wanted:
+            raise Problem(f"{directory}: {split} must be {', '.join(wanted)}, but was given {', '.join(videos)}")
+        for (images, index), table in zip(pairs, tables, strict=True):
+            _check_images(images, index, (len(table), size, size, 3))
+        rows = list(itertools.chain.from_iterable(tables))
+        splits[split] = (_blocks([images for images, _ in pairs]), (len(rows), size, size, 3), rows)
+        sources |= {video: {"images": len(table)} for video, table in zip(videos, tables, strict=True)}
     return prepared.write(directory, spec, list(CLASSES), splits, sources)
+
+
+def _index_row(video: str, second: int, tool: int) -> dict:
+    return {"video": video, "second": second, "frame": FRAMES_PER_SECOND * second, "class": tool}
 
 
 def _bad(path: str | Path, what: str) -> Problem:
@@ -158,11 +159,14 @@ def _bad(path: str | Path, what: str) -> Problem:
 
 def _read_text(path: str | Path) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise Problem(f"{path} is missing: unpack the publisher's tool_annotations there") from None
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{path} cannot be read ({error.strerror}): unpack the publisher's tool_annotations") from None
     except UnicodeDecodeError as error:
         raise _bad(path, f"byte {error.start} is no text") from None
+    if not text:
+        raise _bad(path, "it is empty")
+    return text
 
 
 def _read_row(path: str | Path, number: int, header: list[str], values: list[str]) -> list[int]:
@@ -190,9 +194,10 @@ def _frame_files(folder: Path, annotation_file: Path, annotation: Annotation) ->
             )
         second = int(path.stem)
         if second not in annotated:
+            last = FRAMES_PER_SECOND * max(annotated)
             raise Problem(
-                f"{path} has no row in {annotation_file} (Frame {FRAMES_PER_SECOND * second}, of "
-                f"{len(annotated)} rows up to Frame {FRAMES_PER_SECOND * max(annotated)}): remove it or name it by its second"
+                f"{path} has no row Frame {FRAMES_PER_SECOND * second} in {annotation_file}, which ends with row "
+                f"Frame {last}: remove it, or rename it by its second"
             )
         if second in paths:
             raise Problem(f"{path} and {paths[second].name} are both of second {second}: remove one of them")
@@ -236,7 +241,7 @@ def _read_index(path: str | Path) -> list[dict]:
 
 def _check_images(path: str | Path, index: str | Path, shape: tuple[int, ...]) -> None:
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = np.lib.format.open_memmap(path, mode="r")
         found = f"{images.dtype} {images.shape}"
     except (OSError, ValueError, EOFError) as error:
         found = f"an unreadable file ({error})"
@@ -246,6 +251,6 @@ def _check_images(path: str | Path, index: str | Path, shape: tuple[int, ...]) -
 
 def _blocks(paths: list[str | Path]) -> Iterator[np.ndarray]:
     for path in track(paths, "joining videos"):
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = np.lib.format.open_memmap(path, mode="r")
         for start in range(0, len(images), IMAGES_AT_ONCE):
             yield images[start : start + IMAGES_AT_ONCE]

@@ -42,7 +42,7 @@ def jaws(joint: float, length: float, angle: float, radii, colour, bow: float = 
 
 def grasper(opening: float) -> list[Rod]:
     return [
-        shaft(17, 4.4, (150, 157, 172)),
+        shaft(17, 4.4, (156, 164, 186)),
         Rod((15, 0), (18, 0), (2.6, 4.0), STEEL),
         *jaws(16, 17, 0.06 + 0.32 * opening, (1.9, 1.1), STEEL, 0.6),
     ]
@@ -58,7 +58,7 @@ def bipolar(opening: float) -> list[Rod]:
 
 def hook(opening: float) -> list[Rod]:
     return [
-        shaft(19, 4.8, (72, 76, 84), 0.2),
+        shaft(19, 4.8, (46, 52, 64), 0.2),
         Rod((14, 0), (20, 0), (2.0, 3.2), IVORY, 0.2),
         Rod((1, 0), (14, 0), (0.9, 0.9), BRASS),
         Rod((1, 0), (2, 3 + 3 * opening), (0.9, 0.7), BRASS),

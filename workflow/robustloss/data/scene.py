@@ -9,16 +9,16 @@ from robustloss.data import instruments
 
 RATE = 25  # frames per second, as in Cholec80
 ENTRY = 12  # frames an instrument takes to come in or to leave: less than the second between two annotated frames
-LONGEST_TAKE = 5  # seconds after which an instrument is pulled back and comes in anew
+LONGEST_TAKE = 4  # seconds after which an instrument is pulled back and comes in anew
 
 ORGANS = np.array(
     [
-        (126, 46, 36),  # liver
-        (150, 66, 52),
-        (188, 150, 140),  # gall bladder
-        (214, 164, 96),  # fat
-        (206, 112, 98),  # bowel
-        (142, 84, 84),  # abdominal wall
+        (118, 42, 32),  # liver
+        (142, 58, 44),
+        (176, 112, 98),  # gall bladder
+        (206, 146, 78),  # fat
+        (186, 92, 78),  # bowel
+        (128, 62, 58),  # abdominal wall
     ],
     np.float64,
 )
@@ -61,7 +61,7 @@ def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     colours = (ORGANS[kinds] * rng.normal(1, 0.08, (len(kinds), 1)) * rng.normal(1, 0.03, (len(kinds), 3)))[fields.argmax(0)]
     mottle = 0.06 * noise(rng, shape, height / 12) + 0.05 * noise(rng, shape, height / 50)
     vessels = np.exp(-((noise(rng, shape, height / 7) / 0.06) ** 2)) * (noise(rng, shape, height / 5) > 0.4)
-    colours *= (0.45 + 0.55 * np.sqrt(crease) + mottle)[..., None]
+    colours *= (0.6 + 0.4 * np.sqrt(crease) + mottle)[..., None]
     colours += 0.55 * vessels[..., None] * (np.array([120, 22, 22]) - colours)
     relief = 1.5 * np.sqrt(crease) + 0.6 * noise(rng, shape, height / 10) + 0.06 * noise(rng, shape, height / 40)
     slope_y, slope_x = (slope * height / 10 for slope in np.gradient(relief))
@@ -129,11 +129,11 @@ def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, 
 def take(rng: np.random.Generator, index: int, first: int, end: int, height: int, width: int) -> Take:
     """One appearance in seconds `first` to `end` (exclusive) from a random side, to a random place, at a random size."""
     margin = height // 6
-    scale = height / 90 * rng.uniform(1.2, 1.9)
+    scale = height / 90 * rng.uniform(1.4, 2.0)
     angle, bearing = rng.uniform(-0.4, np.pi + 0.4), rng.uniform(0, 2 * np.pi)
     away = 0.3 * height * np.sqrt(rng.uniform())
     tip = (height / 2 + away * np.sin(bearing) + margin, width / 2 + away * np.cos(bearing) + margin)
-    light = rng.uniform(0.8, 1.15) * rng.normal(1, 0.02, 3)
+    light = rng.uniform(0.85, 1.15) * rng.normal(1, 0.02, 3)
     pictures = []
     for _ in range(first, end):
         shape = (height + 2 * margin, width + 2 * margin)
@@ -179,6 +179,7 @@ def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> It
     frames = RATE * len(annotation)
     crops = camera(rng, frames, height, width)
     light, smoke, blur = lamp(rng, height, width), haze(rng, frames, height, width), path(rng, frames, 60) > 1.7
+    black = np.tile(np.array([rng.integers(12, 24), 3, 4], np.uint16), width)
     drift = 0.92 + 0.06 * path(rng, frames, 200)
     for second in range(len(annotation)):
         block = np.empty((RATE, height, 3 * width), np.uint16)
@@ -191,6 +192,7 @@ def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> It
                 defocus(image)
         block *= np.rint(256 * np.clip(light * drift[RATE * second], 0, 1)).astype(np.uint16)
         block >>= 8
+        np.maximum(block, black, out=block)
         yield block.astype(np.uint8).reshape(RATE, height, width, 3)
 
 
@@ -213,10 +215,10 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Brightness (height, width * 3) in [0, 1]: the round field of the scope, dimmer outwards, and the video's colour cast."""
     y, x = np.mgrid[:height, :width]
     centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * height
-    radius = rng.uniform(0.68, 0.8) * height
+    radius = rng.uniform(0.76, 0.92) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.3, 0.5) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.86, 1.0, 3)
+    cast = rng.uniform(0.9, 1.0, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
 

@@ -186,7 +186,7 @@ class _Counter:
             if abs(position - number) >= 0.5:
                 raise Problem(
                     f"{self.path} does not run at constant {FRAMES_PER_SECOND} frames per second (frame {number} comes "
-                    f"after {position / FRAMES_PER_SECOND:.2f} s, the header says {float(self.rate or 0):g} per second), "
+                    f"after {position / FRAMES_PER_SECOND:.2f} s, its header says {float(self.rate or 0):g}), "
                     "so seconds cannot be told: use the publisher's file, or give a folder of its extracted frames"
                 )
         return number

@@ -68,7 +68,7 @@ def read(manifest: str | Path) -> Collection:
 
 
 def _root(manifest: Path) -> Path:
-    """The folder that the manifest's paths start from: this one, or above it for a notebook opened in its own folder."""
+    """The folder that the manifest's paths start from: this one or, for a notebook opened in its own folder, above."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / manifest).is_file():

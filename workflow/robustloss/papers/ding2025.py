@@ -30,9 +30,8 @@ COLUMNS = (ROBUST, ACCURACY, D_CC, D_IC)
 
 INTRA = "mean intra-class distance $D_\\mathrm{ic}$"
 INTER = "mean inter-class distance $D_\\mathrm{cc}$"
-LOGITS = "distance of raw logits (1)"
+LOGITS = "distance (raw logits)"
 NATS = "cross-entropy (nats per image)"
-EPOCHS = "training split after each epoch"
 
 
 def table1(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -90,7 +89,7 @@ def figure5(collection: Collection) -> Figure:
 
 def summary(collection: Collection) -> Figure:
     """Table 3 at a glance; not a figure of the paper."""
-    return figures.summary(collection, "table3", (ROBUST, ACCURACY), D_CC, ("test", "evaluation"))
+    return figures.summary(collection, "table3", (ROBUST, ACCURACY), D_CC)
 
 
 TABLES = {function.__name__: function for function in (table1, table2, table3, table4)}
@@ -106,4 +105,4 @@ def _comparison(collection: Collection, table: str) -> tuple[DataFrame, Styler]:
 
 def _over_epochs(collection: Collection, name: str, *panels: Panel) -> Figure:
     wanted = collection.manifest["figures"][name]
-    return figures.over_epochs(collection, wanted["table"], wanted["rows"], "train", panels, EPOCHS)
+    return figures.over_epochs(collection, wanted["table"], wanted["rows"], "train", panels)

@@ -59,8 +59,9 @@ def counts(frame: pd.DataFrame, name: str) -> Styler:
 
 
 def pairs(frame: pd.DataFrame, name: str) -> Styler:
-    """Two columns of words."""
-    return styled(frame, name, "", left=tuple(frame.columns), grey=(frame.columns[0],)).hide(axis="columns")
+    """Two columns of words; long ones are broken."""
+    table = styled(frame, name, "", left=tuple(frame.columns), grey=(frame.columns[0],)).hide(axis="columns")
+    return table.set_table_styles([{"selector": "td", "props": "white-space: normal;"}], overwrite=False)
 
 
 def _share_columns(frame: pd.DataFrame, metric: Share, printed: list[str]) -> dict:

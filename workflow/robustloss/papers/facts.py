@@ -8,8 +8,8 @@ from robustloss.papers.collection import Collection
 from robustloss.papers.measured import SPLITS, Run
 
 
-def footer(collection: Collection, table: str, rows: Sequence[str], splits: Sequence[str], note: str = "") -> str:
-    """One line for the foot of a figure that shows `rows`, measured on `splits`."""
+def footer(collection: Collection, table: str, rows: Sequence[str], note: str = "", split: str = "") -> str:
+    """One line for the foot of a figure that shows `rows`, all of it measured on `split` if one is given."""
     runs = [run for row in rows for run in collection.of(table, row)]
     if not runs:
         return f"No row of this figure is run at scale {collection.scale}."
@@ -19,7 +19,7 @@ def footer(collection: Collection, table: str, rows: Sequence[str], splits: Sequ
         collection.manifest["data"]["name"],
         _joined(run.record["spec"]["model"]["name"] for run in runs),
         seeds(runs),
-        ", ".join(f"{runs[0].features['summary'][split]['count']:,} {split} images" for split in splits),
+        f"{runs[0].features['summary'][split]['count']:,} images of split {split}" if split else "",
         note,
         hardware(runs),
         f"not run: {', '.join(left_out)}" if left_out else "",
@@ -29,9 +29,16 @@ def footer(collection: Collection, table: str, rows: Sequence[str], splits: Sequ
 
 def interval_note(collection: Collection, table: str) -> str:
     """Over what the 95 % intervals of a table are."""
-    counts = {len(collection.of(table, row)) for row in collection.rows(table)} - {0}
-    kinds = {"over the samples of one seed" if count == 1 else f"Student's t over {count} seeds" for count in counts}
-    return f"95 % intervals {' or '.join(sorted(kinds))}" if kinds else ""
+    counts = _seed_counts(collection, table)
+    kinds = ["over the samples of one seed"] if 1 in counts else []
+    kinds += [f"over {count} seeds (Student's t)" for count in sorted(counts - {1})]
+    return f"95 % intervals {' or '.join(kinds)}" if kinds else ""
+
+
+def seed_note(collection: Collection, table: str) -> str:
+    """As `interval_note`, of what has no interval for a single seed."""
+    several = _seed_counts(collection, table) - {1}
+    return interval_note(collection, table) if several else ""
 
 
 def overview(collection: Collection) -> pd.DataFrame:
@@ -66,6 +73,10 @@ def seeds(runs: Iterable[Run]) -> str:
 def hardware(runs: Iterable[Run]) -> str:
     """The machines that trained the runs."""
     return _joined(_machine(run.record["environment"]) for run in runs)
+
+
+def _seed_counts(collection: Collection, table: str) -> set[int]:
+    return {len(collection.of(table, row)) for row in collection.rows(table)} - {0}
 
 
 def _machine(environment: dict) -> str:

@@ -15,6 +15,8 @@ from robustloss.papers.tables import Distance, Share
 
 PUBLISHED = {"marker": "D", "markersize": 6.5, "markerfacecolor": "none", "linestyle": "none"}
 
+MAJORITY = {"color": style.GREY, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 1}
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -27,11 +29,9 @@ class Panel:
     scale: str = "linear"
 
 
-def over_epochs(
-    collection: Collection, table: str, rows: Sequence[str], split: str, panels: Sequence[Panel], note: str = ""
-) -> Figure:
-    """One panel beside the other, one curve per row that was run, with a band over the seeds where there are several."""
-    figure, axes = _figure(len(panels), width=3.4 * len(panels) + 2.2, height=3.3)
+def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: str, panels: Sequence[Panel]) -> Figure:
+    """One panel beside the other, one curve per row that was run, with a band over several seeds."""
+    figure, axes = _figure(len(panels), width=3.1 * len(panels) + 2.1, height=3.3)
     marks = style.marks(collection.rows(table))
     run = [row for row in rows if collection.of(table, row)]
     for axis, panel in zip(axes, panels, strict=True):
@@ -45,11 +45,11 @@ def over_epochs(
         if panel.scale == "log" and run:
             _plain_log(axis, "y")
     _legend(figure, [_entry(collection, table, row, marks[row]) for row in run])
-    style.footer(figure, facts.footer(collection, table, rows, [split], note))
+    style.footer(figure, facts.footer(collection, table, rows, facts.seed_note(collection, table), split))
     return figure
 
 
-def by_class(collection: Collection, table: str, rows: Sequence[str], split: str, note: str = "") -> Figure:
+def by_class(collection: Collection, table: str, rows: Sequence[str], split: str) -> Figure:
     """Cross-entropy of each class at the last epoch (left), and how many images of it there are (right)."""
     figure, (errors, counts) = _figure(2, width=10, height=3.5, width_ratios=(1.8, 1))
     marks = style.marks(collection.rows(table))
@@ -70,16 +70,15 @@ def by_class(collection: Collection, table: str, rows: Sequence[str], split: str
             errors.axvline(border - 0.5, color="#d0d0d0", lw=0.6)
         errors.set_xlim(classes.index[0] - 0.5, classes.index[-1] + 0.5)
     errors.set_ylim(bottom=0)
+    counts.margins(y=0.1)
     errors.set(title="error per class at the last epoch", ylabel="cross-entropy (nats per image)")
     counts.set(title=f"images per class ({split} split)", ylabel="images")
     _legend(figure, [_entry(collection, table, row, marks[row], line=False) for row in run])
-    style.footer(figure, facts.footer(collection, table, rows, [split], note))
+    style.footer(figure, facts.footer(collection, table, rows, facts.seed_note(collection, table), split))
     return figure
 
 
-def summary(
-    collection: Collection, table: str, shares: Sequence[Share], distance: Distance, splits: Sequence[str]
-) -> Figure:
+def summary(collection: Collection, table: str, shares: Sequence[Share], distance: Distance) -> Figure:
     """Every row's shares with their intervals and its distance, beside the published values."""
     rows = collection.rows(table)
     figure, axes = _figure(len(shares) + 1, width=11, height=1.6 + 0.3 * len(rows), sharey=True)
@@ -88,22 +87,27 @@ def summary(
         for place, row in enumerate(rows):
             _point(axis, place, estimates.share(collection.of(table, row), share.summary, "mean"), marks[row], 100)
             _published(axis, place, collection.printed(table, row, share.metric))
-        for run in next(filter(None, (collection.of(table, row) for row in rows)), [])[:1]:
-            axis.axvline(100 * share.of(run)["majority"], color=style.GREY, lw=1, ls=(0, (4, 3)), zorder=1)
-        axis.set(title=share.heading, xlabel="%", xlim=(-2, 102))
+        measured = [run for row in rows for run in collection.of(table, row)]
+        if measured:
+            found = share.of(measured[0])
+            axis.axvline(100 * found["majority"], **MAJORITY)
+        axis.set(title=share.heading, xlabel=f"% of {found['count']:,} images" if measured else "%", xlim=(-2, 102))
     _ratios(axes[-1], collection, table, rows, distance, marks)
-    axes[0].set_yticks(range(len(rows)), [_name(collection, table, row) for row in rows])
+    # The labels are flush right, so the number stands last.
+    names = [f"{to_mathtext(collection.label(table, row))}   {row}" for row in rows]
+    axes[0].set_yticks(range(len(rows)), names)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     ours = Line2D([], [], color="black", marker="o", markersize=style.MARKER_SIZE, label="ours, 95 % interval")
     published = Line2D([], [], color=style.GREY, label="published", **PUBLISHED)
-    majority = Line2D([], [], color=style.GREY, lw=1, ls=(0, (4, 3)), label="always the most frequent class")
+    majority = Line2D([], [], **MAJORITY, label="always the most frequent class")
     figure.legend(handles=[ours, published, majority], loc="outside upper center", ncols=3)
-    style.footer(figure, facts.footer(collection, table, rows, splits, facts.interval_note(collection, table)))
+    style.footer(figure, facts.footer(collection, table, rows, facts.interval_note(collection, table)))
     return figure
 
 
 def _figure(panels: int, width: float, height: float, **grid) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09)
     sharey = grid.pop("sharey", False)
     axes = figure.subplots(1, panels, squeeze=False, sharey=sharey, gridspec_kw=grid)
     return figure, list(axes[0])
@@ -119,7 +123,8 @@ def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], dis
         printed = collection.printed(table, row, distance.metric)
         if printed and printed_base:
             axis.plot(printed.value / printed_base.value, place, color=style.GREY, **PUBLISHED)
-    axis.set(title=f"{distance.heading}, relative to function {distance.relative_to}", xlabel="ratio")
+    axis.margins(x=0.08)
+    axis.set(title=f"{to_mathtext(distance.heading)} relative to function {distance.relative_to}", xlabel="ratio")
     _plain_log(axis, "x")
 
 
@@ -140,7 +145,8 @@ def _plain_log(axis: Axes, which: str) -> None:
     """A logarithmic axis labelled with plain numbers, also between the powers of ten."""
     getattr(axis, f"set_{which}scale")("log")
     line = axis.xaxis if which == "x" else axis.yaxis
-    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = line.get_view_interval()
+    line.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
     line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     line.set_minor_formatter(NullFormatter())
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,6 @@ from robustloss.files import replacing
 from robustloss.papers import collection, display, facts, style
 from robustloss.papers.collection import Collection
 
-PNG_DPI = 150
 # Width on a page in CSS pixels per inch of the figure.
 PAGE_DPI = 96
 
@@ -69,11 +69,8 @@ class Paper:
     def _show_figure(self, name: str) -> Drawing:
         figure = self.figure(name)
         paths = {kind: self.collection.directory / "figures" / f"{name}.{kind}" for kind in ("png", "pdf")}
-        # Without dates and versions, the same results make the same bytes.
-        metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}
-        for kind, path in paths.items():
-            with matplotlib.rc_context(style.RC), replacing(path, "wb") as stream:
-                figure.savefig(stream, format=kind, dpi=PNG_DPI, metadata=metadata[kind])
+        with matplotlib.rc_context(style.RC):
+            style.save(figure, paths["png"], paths["pdf"])
         description = " ".join(self.module.FIGURES[name].__doc__.split())
         return Drawing(paths["png"], paths["pdf"], description, figure.get_figwidth())
 
@@ -87,8 +84,6 @@ def load(manifest: str | Path) -> Paper:
     """Read everything that a manifest names and find the paper's module."""
     found = collection.read(manifest)
     name = found.manifest["paper"]
-    try:
-        module = import_module(f"robustloss.papers.{name}")
-    except ModuleNotFoundError:
-        raise Problem(f"paper '{name}' has no module: write workflow/robustloss/papers/{name}.py") from None
-    return Paper(found, module)
+    if find_spec(f"robustloss.papers.{name}") is None:
+        raise Problem(f"paper '{name}' has no module: write workflow/robustloss/papers/{name}.py")
+    return Paper(found, import_module(f"robustloss.papers.{name}"))

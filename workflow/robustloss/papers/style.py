@@ -4,8 +4,13 @@ import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+
+from robustloss.files import replacing
 
 # Colours of Okabe and Ito (2008) that stand out on white, and one of Tol's; each with its own line and marker.
 _MARKS = (
@@ -21,6 +26,7 @@ _MARKS = (
 )
 _LARGER = {"*": 1.5, "D": 0.85}
 MARKER_SIZE = 4.5
+PNG_DPI = 150
 
 GREY = "#6b6b6b"
 RC = {
@@ -37,7 +43,6 @@ RC = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "legend.handlelength": 3.2,
-    "savefig.dpi": 150,
     "pdf.fonttype": 42,
 }
 
@@ -72,4 +77,19 @@ def marks(rows: Iterable[str]) -> dict[str, Mark]:
 def footer(figure: Figure, text: str) -> None:
     """Small grey lines below everything else, as wide as the figure."""
     characters = int(figure.get_figwidth() * 21)
-    figure.supxlabel(textwrap.fill(text, characters), x=0.01, ha="left", fontsize=6.5, color=GREY)
+    lines = [line.removesuffix("  ·") for line in textwrap.wrap(text, characters)]
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color=GREY)
+
+
+def save(figure: Figure, png: Path, pdf: Path) -> None:
+    """Write both files, without dates and versions, so that the same results make the same bytes.
+
+    The canvases are called themselves because `savefig` draws everything twice; the layout, found for the first file,
+    serves the second.
+    """
+    figure.dpi = PNG_DPI
+    with replacing(png, "wb") as stream:
+        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    figure.set_layout_engine("none")
+    with replacing(pdf, "wb") as stream:
+        FigureCanvasPdf(figure).print_pdf(stream, metadata=dict.fromkeys(("Creator", "Producer", "CreationDate")))

@@ -55,13 +55,15 @@ def comparison(collection: Collection, table: str, metrics: tuple[Share | Distan
     its 95 % interval over what the column `interval` says (samples of one seed, or seeds), `_last` the last epoch.
     """
     rows = [_comparison_row(collection, table, row, metrics) for row in collection.rows(table)]
-    return pd.DataFrame([*rows, _majority_row(collection, table, metrics)]).reindex(columns=list(rows[0]))
+    frame = pd.DataFrame([*rows, _majority_row(collection, table, metrics)]).reindex(columns=list(rows[0]))
+    whole = ["seeds", *(f"{metric.metric}_samples" for metric in metrics if isinstance(metric, Share))]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def losses(collection: Collection, item: str, table: str) -> pd.DataFrame:
     """The printed functions and gradients, and the terms that the runs of the same row of `table` were trained with."""
     rows = []
-    for row in sorted(collection.reference.rows(item)):
+    for row in collection.reference.rows(item):
         cells = {metric: collection.reference.value(item, row, metric) for metric in ("loss", "gradient")}
         runs = collection.of(table, row)
         rows.append({"index": row, **cells, "run_as": _terms(runs[0].record["spec"]["objective"]) if runs else NOTHING})
@@ -131,7 +133,7 @@ def _with_interval(name: str, found: Measured | None, factor: float = 1) -> dict
 
 def _majority_row(collection: Collection, table: str, metrics: tuple) -> dict:
     """What a constant answer scores: no perturbation changes it, so it is as robust as it is accurate."""
-    cells = {"index": BASELINE}
+    cells = {"index": BASELINE, "seeds": 0}
     runs = [run for row in collection.rows(table) for run in collection.of(table, row)]
     for metric in metrics:
         if isinstance(metric, Share) and runs:
@@ -144,7 +146,7 @@ def _majority_row(collection: Collection, table: str, metrics: tuple) -> dict:
 def _terms(objective: list[dict]) -> str:
     """`1 cross_entropy - 1 false_label`: the terms of a run's objective with their weights."""
     parts = []
-    for term in objective:
+    for term in sorted(objective, key=lambda term: -term["weight"]):
         exact = Fraction(term["weight"]).limit_denominator(LARGEST_DENOMINATOR)
         weight = exact if float(exact) == term["weight"] else term["weight"]
         parts.append(f"{'-' if weight < 0 else '+'} {abs(weight)} {term['loss']}")

@@ -1,0 +1,33 @@
+# The two commands of the README, and what they rest on. Everything else is `snakemake` itself.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test env lint lock
+.DEFAULT_GOAL := demo
+
+demo: env
+	$(BIN)/snakemake --cores all --config scale=demo
+	@$(BIN)/python workflow/scripts/where.py
+
+test: env
+	$(BIN)/python -m pytest -n auto
+
+env: .venv/ready
+
+.venv/ready: envs/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "robustloss needs Python 3.11 or newer: name one with make PYTHON=python3.12")'
+	@echo "Setting up .venv from envs/requirements.txt: about three minutes and 6 GB, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
+	@touch $@
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+# Pins requirements.in anew (needs uv); the result installs with plain pip and names no registry.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+		--output-file envs/requirements.txt envs/requirements.in

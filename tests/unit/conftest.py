@@ -1,0 +1,41 @@
+"""A small prepared data set and run specification that training and evaluation are tested on."""
+
+import numpy as np
+import pytest
+
+from robustloss.data import prepared
+
+CLASSES = ["left", "right", "none"]
+
+
+@pytest.fixture(scope="session")
+def bars(tmp_path_factory):
+    """Noisy 8 x 8 images with a bright bar on the left, on the right, or none."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int):
+        labels = np.arange(count) % 3
+        images = rng.integers(0, 120, (count, 8, 8, 3), dtype=np.uint8)
+        images[labels == 0, :, :3] += 70
+        images[labels == 1, :, 5:] += 70
+        return [images], images.shape, [{"image": i, "class": int(label)} for i, label in enumerate(labels)]
+
+    directory = tmp_path_factory.mktemp("bars")
+    splits = {"train": split(96), "test": split(60), "evaluation": split(30)}
+    return prepared.write(directory, {"name": "bars"}, CLASSES, splits, {})
+
+
+@pytest.fixture
+def spec():
+    return {
+        "data": {"name": "bars"},
+        "model": {"name": "small", "width": 8, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"},
+        "objective": [{"loss": "cross_entropy", "weight": 1}],
+        "schedule": {"name": "inverse-time", "rate": 0.1, "decay": 0.01},
+        "seed": 3,
+        "epochs": 4,
+        "batch_size": 16,
+        "momentum": 0.9,
+        "weight_decay": 0,
+        "precision": "auto",
+    }

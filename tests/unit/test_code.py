@@ -1,0 +1,117 @@
+"""Which modules a result rests on, and what changes their digest."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robustloss import code
+from robustloss.errors import Problem
+
+LIBRARY = Path(code.__file__).parent
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A copy of the library whose source the test may change."""
+    copy = tmp_path / "robustloss"
+    shutil.copytree(LIBRARY, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "ROOT", copy)
+
+    def edit(module: str, old: str, new: str) -> None:
+        path = copy / module
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        clear()
+
+    def clear() -> None:
+        for cached in (code._tree, code._imports, code._syntax):
+            cached.cache_clear()
+
+    clear()
+    yield edit
+    clear()
+
+
+def test_closure_is_what_python_really_imports():
+    """The static closure, with the neutral modules, covers every module of ours that importing the stage loads."""
+    script = "import robustloss.training, sys; print(*(m for m in sys.modules if m.split('.')[0] == 'robustloss'))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=LIBRARY.parent
+    ).stdout.split()
+    assert set(loaded) <= {*code.closure("robustloss.training"), *code.NEUTRAL}
+
+
+def test_training_does_not_rest_on_single_losses_models_or_attacks():
+    closure = code.closure("robustloss.training")
+    assert "robustloss.losses" in closure
+    assert not [name for name in closure if name.startswith(("robustloss.losses.", "robustloss.attacks"))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("def loss(", "# why\ndef loss("),
+        ('"""', '"""Another opening sentence. '),
+        ("def loss(", "\n\n\ndef loss("),
+    ],
+    ids=["comment", "docstring", "blank lines"],
+)
+def test_comments_docstrings_and_layout_do_not_count(library, old, new):
+    before = code.code_digest("robustloss.losses.all_one")
+    library("losses/all_one.py", old, new)
+    assert code.code_digest("robustloss.losses.all_one") == before
+
+
+def test_a_changed_statement_counts_where_it_is_used_and_nowhere_else(library):
+    used, unused = code.code_digest("robustloss.losses.all_one"), code.code_digest("robustloss.losses.entropy")
+    library("losses/all_one.py", "def loss(", "EXTRA = 1\n\n\ndef loss(")
+    assert code.code_digest("robustloss.losses.all_one") != used
+    assert code.code_digest("robustloss.losses.entropy") == unused
+
+
+def test_a_changed_helper_counts_for_everything_that_imports_it(library):
+    before = code.code_digest("robustloss.training")
+    library("schedules.py", "def rate(", "EXTRA = 1\n\n\ndef rate(")
+    assert code.code_digest("robustloss.training") != before
+
+
+def test_reporting_progress_is_no_part_of_a_result(library):
+    before = code.code_digest("robustloss.training")
+    library("progress.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0")
+    assert code.code_digest("robustloss.training") == before
+
+
+def test_digest_is_the_same_in_every_python_version():
+    """Python's own ast.dump changes between versions; names of results must not."""
+    others = [found for name in ("python3.12", "python3.13", "python3.14") if (found := shutil.which(name))]
+    script = "from robustloss.code import code_digest; print(code_digest('robustloss.training'))"
+    answers = []
+    for python in others:
+        found = subprocess.run([python, "-c", script], capture_output=True, text=True, cwd=LIBRARY.parent)
+        if found.returncode == 0:
+            answers.append(found.stdout.strip())
+    if not answers:
+        pytest.skip("no other Python version on this machine")
+    assert set(answers) == {code.code_digest("robustloss.training")}
+
+
+def test_unknown_plugin_is_answered_with_the_nearest():
+    with pytest.raises(Problem, match=r"no 'entropi'; did you mean 'entropy'\?"):
+        code.plugin("losses", "entropi")
+
+
+@pytest.mark.parametrize("name", ["../errors", "a.b", ""])
+def test_plugin_names_cannot_leave_their_family(name):
+    with pytest.raises(Problem):
+        code.plugin("losses", name)
+
+
+def test_settings_are_checked_against_the_signature():
+    with pytest.raises(Problem, match=r"here: unknown key 'epsilom'; did you mean 'epsilon'"):
+        code.check_settings("here", "robustloss.attacks.pgd", "perturb", {"epsilom": 1})
+    with pytest.raises(Problem, match="the key 'epsilon' is missing"):
+        code.check_settings("here", "robustloss.attacks.pgd", "perturb", {"step_size": 1, "steps": 1})

@@ -1,0 +1,100 @@
+"""Configuration is refused with one sentence that names the key and what would be valid."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from robustloss import config
+from robustloss.errors import Problem
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings():
+    return config.read_yaml(ROOT / "config.yaml")
+
+
+def refused(settings: dict, section: dict | None = None) -> str:
+    if section is not None:
+        settings = settings | {"ding2025": section}
+    with pytest.raises(Problem) as caught:
+        config.load(settings)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def demo(**changes) -> dict:
+    return {"scales": {"demo": changes}}
+
+
+def test_the_repository_s_own_configuration_is_valid_at_every_scale(settings):
+    for scale in ("demo", "short", "paper"):
+        _, papers = config.load(settings | {"scale": scale})
+        assert set(papers) == {"ding2025"}
+
+
+def test_unknown_key_is_named_with_the_nearest_valid_one(settings):
+    assert "unknown key 'sede'; did you mean 'seeds'?" in refused(settings | {"sede": [0]})
+    assert "scales.demo.training: unknown key 'epoch'; did you mean 'epochs'?" in refused(
+        settings, demo(training={"epoch": 3})
+    )
+
+
+def test_wrong_type_says_what_is_wanted(settings):
+    assert "seeds.0: '1' is not a whole number from 0" in refused(settings | {"seeds": ["1"]})
+    assert "threads: 'two' is not a whole number from 1" in refused(settings | {"threads": "two"})
+    assert "batch_size: 0.5 is not a whole number from 2" in refused(settings, demo(training={"batch_size": 0.5}))
+
+
+def test_epsilon_in_pixels_is_refused_with_the_right_unit(settings):
+    for section in ({"attacks": {"pgd": {"epsilon": 8}}}, demo(attacks={"pgd": {"epsilon": 8}})):
+        sentence = refused(settings, section)
+        assert "epsilon: 8 is not a fraction of the pixel range" in sentence
+        assert "write 8/255, not 8" in sentence
+
+
+def test_unknown_names_are_answered_with_the_nearest(settings):
+    assert "no scale 'dmo'; did you mean 'demo'?" in refused(settings | {"scale": "dmo"})
+    assert "no paper 'ding2024'; did you mean 'ding2025'?" in refused(settings | {"papers": ["ding2024"]})
+    row = {"experiments": {"table3": {"rows": {"5": {"objective": "55"}}}}}
+    assert "rows.5.objective: there is no '55'; did you mean '5'?" in refused(settings, row)
+    loss = {"objectives": {"5": {"terms": [{"loss": "all_ones", "weight": 1}]}}}
+    assert "no 'all_ones' in losses; did you mean 'all_one'?" in refused(settings, loss)
+
+
+def test_settings_that_a_loss_or_attack_does_not_take_are_refused(settings):
+    loss = {"objectives": {"5": {"terms": [{"loss": "all_one", "weight": 1, "alpha": 2}]}}}
+    assert "objectives.5: unknown key 'alpha'" in refused(settings, loss)
+    assert "did you mean 'restarts'?" in refused(settings, {"attacks": {"pgd": {"restart": 2}}})
+
+
+def test_missing_key_is_named(settings):
+    del settings["data_root"]
+    assert refused(settings) == "config.yaml: the key 'data_root' is missing"
+
+
+def test_broken_yaml_is_named_with_its_line(tmp_path):
+    path = tmp_path / "paper.yaml"
+    path.write_text("a: [1\nb: 2\n")
+    with pytest.raises(Problem, match=r"paper\.yaml is not valid YAML.*line 2"):
+        config.read_yaml(path)
+
+
+def test_numbers_that_yaml_leaves_as_texts():
+    found = config.numbers({"a": "8/255", "b": ["1e-3", "0.5/255"], "c": "1/0", "d": "5(2)", "e": "12"})
+    assert found == {"a": 8 / 255, "b": [0.001, 0.5 / 255], "c": "1/0", "d": "5(2)", "e": "12"}
+
+
+def test_video_ranges():
+    paper = {"scales": {"x": {"data": {"splits": {"train": "1-3, 68", "test": [4], "evaluation": "one"}}}}}
+    splits = config.expand_videos(copy.deepcopy(paper))["scales"]["x"]["data"]["splits"]
+    assert splits == {"train": [1, 2, 3, 68], "test": [4], "evaluation": "one"}
+
+
+def test_merge_lays_mappings_over_each_other_and_replaces_lists():
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert config.merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
+    assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}

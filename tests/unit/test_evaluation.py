@@ -1,0 +1,149 @@
+"""Attack and feature stages: outcomes and summaries agree with a direct computation, and both go on after a kill."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from robustloss import checkpoints, evaluation, features, outcomes, training
+from robustloss.errors import Problem
+from robustloss.files import read_json
+
+PGD = {
+    "name": "pgd",
+    "epsilon": 8 / 255,
+    "step_size": 2 / 255,
+    "steps": 5,
+    "split": "evaluation",
+    "epochs": "all",
+    "count": None,
+}
+
+
+@pytest.fixture
+def run(tmp_path, bars, spec):
+    spec["epochs"] = 2
+    training.train(spec, bars, tmp_path / "run", "cpu")
+    return tmp_path / "run"
+
+
+def rows(path) -> list[dict]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def logits_of(run, bars, epoch: int, split: str) -> np.ndarray:
+    model = checkpoints.network(run, read_json(run / "run.json"), bars, epoch).eval()
+    with torch.no_grad():
+        return model(torch.from_numpy(bars.images(split).copy()).permute(0, 3, 1, 2) / 255).numpy()
+
+
+def test_features_agree_with_a_direct_computation(run, bars):
+    features.measure(run, bars, run / "features", "cpu")
+    table = {(row["epoch"], row["split"]): row for row in rows(run / "features" / "epochs.csv")}
+    assert len(table) == 6
+    logits, labels = logits_of(run, bars, 2, "test"), bars.labels("test")
+    row = table["2", "test"]
+    predictions = logits.argmax(1)
+    assert float(row["accuracy"]) == pytest.approx((predictions == labels).mean())
+    assert float(row["balanced_accuracy"]) == pytest.approx(balanced_accuracy_score(labels, predictions))
+    expected = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels.copy()))
+    assert float(row["cross_entropy"]) == pytest.approx(float(expected), rel=1e-4)
+    centres = np.stack([logits[labels == label].mean(0) for label in range(3)])
+    spread = [np.linalg.norm(logits[labels == label] - centres[label], axis=1).mean() for label in range(3)]
+    assert float(row["d_ic"]) == pytest.approx(np.mean(spread), rel=1e-4)
+    between = [np.linalg.norm(centres[i] - centres[j]) for i in range(3) for j in range(3) if i != j]
+    assert float(row["d_cc"]) == pytest.approx(np.mean(between), rel=1e-4)
+
+
+def test_summary_of_features_is_the_mean_of_its_epochs(run, bars):
+    features.measure(run, bars, run / "features", "cpu")
+    accuracies = [float(row["accuracy"]) for row in rows(run / "features" / "epochs.csv") if row["split"] == "test"]
+    summary = read_json(run / "features" / "features.json")["summary"]["test"]
+    assert summary["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert summary["accuracy"]["last"] == pytest.approx(accuracies[-1])
+    assert summary["accuracy"]["last_low"] <= accuracies[-1] <= summary["accuracy"]["last_high"]
+    assert (summary["majority"], summary["count"]) == (pytest.approx(1 / 3), 60)
+
+
+def test_classes_count_every_image(run, bars):
+    features.measure(run, bars, run / "features", "cpu")
+    last = [row for row in rows(run / "features" / "classes.csv") if (row["epoch"], row["split"]) == ("2", "train")]
+    assert [(row["name"], row["count"]) for row in last] == [("left", "32"), ("right", "32"), ("none", "32")]
+
+
+def test_attack_outcomes_agree_with_the_network(run, bars):
+    evaluation.attack(run, bars, PGD, run / "attacks" / "pgd", "cpu")
+    found = outcomes.load(outcomes.outcomes_path(run / "attacks" / "pgd", 2))
+    labels = bars.labels("evaluation")
+    assert (found["labels"] == labels).all()
+    assert (found["clean_predictions"] == logits_of(run, bars, 2, "evaluation").argmax(1)).all()
+    assert found["linf"].max() <= 8 / 255 + 1e-6
+    assert (found["adversarial_cross_entropy"] >= found["clean_cross_entropy"] - 1e-5).mean() > 0.9
+    row = rows(run / "attacks" / "pgd" / "epochs.csv")[-1]
+    robust = (found["clean_predictions"] == labels) & (found["adversarial_predictions"] == labels)
+    assert float(row["robust_accuracy"]) == pytest.approx(robust.mean())
+
+
+def test_a_larger_epsilon_is_never_survived_better(run, bars):
+    def robust(epsilon: float) -> float:
+        spec = PGD | {"epsilon": epsilon, "step_size": epsilon / 4, "epochs": "last"}
+        directory = run / "attacks" / f"pgd{epsilon}"
+        evaluation.attack(run, bars, spec, directory, "cpu")
+        return read_json(directory / "attack.json")["summary"]["robust_accuracy"]["last"]
+
+    found = [robust(epsilon / 255) for epsilon in (1, 16, 64)]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < found[0]
+
+
+def test_finished_epochs_are_not_attacked_again(run, bars, monkeypatch):
+    directory = run / "attacks" / "pgd"
+    evaluation.attack(run, bars, PGD, directory, "cpu")
+    whole = (directory / "epochs.csv").read_text()
+    outcomes.outcomes_path(directory, 2).unlink()
+    attacked = []
+    original = evaluation._outcomes
+    monkeypatch.setattr(
+        evaluation, "_outcomes", lambda *arguments: attacked.append(arguments[-1]) or original(*arguments)
+    )
+    evaluation.attack(run, bars, PGD, directory, "cpu")
+    assert attacked == [2]
+    assert (directory / "epochs.csv").read_text() == whole
+
+
+def test_count_takes_images_spread_over_the_split(run, bars):
+    evaluation.attack(run, bars, PGD | {"count": 4, "epochs": "last"}, run / "attacks" / "few", "cpu")
+    assert outcomes.load(outcomes.outcomes_path(run / "attacks" / "few", 2))["index"].tolist() == [0, 10, 19, 29]
+
+
+def test_a_run_on_other_data_is_refused(run, bars, tmp_path):
+    record = read_json(run / "run.json")
+    (run / "run.json").write_text(str(record | {"data_digest": "0" * 64}).replace("'", '"').replace("None", "null").replace("True", "true").replace("False", "false"))
+    with pytest.raises(Problem, match="trained on data with digest 000000000000"):
+        features.measure(run, bars, run / "features", "cpu")
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:200], lambda raw: raw[:8] + b"\0" * 50 + raw[58:]])
+def test_damaged_weights_are_named(run, bars, damage):
+    path = checkpoints.weights_path(run, 2)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Problem, match=r"epoch-002\.safetensors is damaged"):
+        features.measure(run, bars, run / "features", "cpu")
+
+
+def test_weights_of_another_run_are_refused(run, bars):
+    checkpoints.weights_path(run, 1).replace(checkpoints.weights_path(run, 2))
+    with pytest.raises(Problem, match=r"made with other settings \(epoch is 1, expected 2\)"):
+        features.measure(run, bars, run / "features", "cpu")
+
+
+def test_damaged_outcomes_are_named(run, bars):
+    directory = run / "attacks" / "pgd"
+    evaluation.attack(run, bars, PGD, directory, "cpu")
+    path = outcomes.outcomes_path(directory, 1)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Problem, match=r"epoch-001\.npz is damaged"):
+        evaluation.attack(run, bars, PGD, directory, "cpu")

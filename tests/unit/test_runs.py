@@ -1,0 +1,108 @@
+"""A run's name says what it is: what changes it, what does not, and what a change touches."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from robustloss import config, runs
+from robustloss.files import canonical
+
+ROOT = Path(__file__).parents[2]
+
+
+def planned(section: dict | None = None, **changes) -> runs.Plan:
+    settings = config.read_yaml(ROOT / "config.yaml") | changes
+    if section:
+        settings["ding2025"] = section
+    return runs.plan(*config.load(settings))
+
+
+def names(plan: runs.Plan, table: str = "table3") -> dict[str, list[str]]:
+    return {label: [run["run"] for run in row] for label, row in plan.manifests["ding2025"]["rows"][table].items()}
+
+
+@pytest.fixture(scope="module")
+def base() -> runs.Plan:
+    return planned()
+
+
+def test_demo_trains_every_row_of_tables_3_and_4_once(base):
+    assert len(base.runs) == 14
+    assert list(names(base)) == ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
+
+
+def test_order_of_entries_changes_nothing(base):
+    settings, papers = config.load(config.read_yaml(ROOT / "config.yaml"))
+
+    def reverse(value):
+        return {key: reverse(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    turned = runs.plan(reverse(settings), reverse(papers))
+    assert turned.runs == base.runs
+    assert canonical(turned.manifests) == canonical(base.manifests)
+
+
+def test_order_of_an_objective_s_terms_changes_nothing(base):
+    terms = [{"loss": "all_one", "weight": "1/6"}, {"loss": "cross_entropy", "weight": 1.0}]
+    assert planned({"objectives": {"5": {"terms": terms}}}).runs == base.runs
+
+
+def test_a_changed_weight_is_a_new_run_for_that_function_alone(base):
+    terms = [{"loss": "cross_entropy", "weight": 1}, {"loss": "all_one", "weight": 0.25}]
+    changed = planned({"objectives": {"5": {"terms": terms}}})
+    before, after = names(base), names(changed)
+    assert {label for label in before if before[label] != after[label]} == {"5", "5(2)"}
+    assert names(base, "table4") == names(changed, "table4")
+
+
+def test_a_changed_epsilon_is_a_new_attack_on_the_same_runs(base):
+    changed = planned({"attacks": {"pgd": {"epsilon": "4/255"}}})
+    assert changed.runs == base.runs
+    assert not set(changed.attacks) & set(base.attacks)
+
+
+def test_a_seed_added_is_new_runs_only(base):
+    assert set(planned(seeds=[0, 1]).runs) > set(base.runs)
+
+
+def test_second_training_takes_another_seed(base):
+    specs = {label: json.loads(base.runs[run[0]]) for label, run in names(base).items()}
+    assert specs["5"] | {"seed": 0} == specs["5(2)"] | {"seed": 0}
+    assert specs["5"]["seed"] != specs["5(2)"]["seed"]
+
+
+def test_where_and_on_what_a_run_is_computed_is_no_part_of_it(base):
+    assert planned(device="cpu", threads=2, data_root="/elsewhere").runs == base.runs
+
+
+def test_rows_that_a_scale_does_not_name_are_empty():
+    rows = names(planned({"scales": {"demo": {"rows": {"table3": ["1", "5"], "table4": []}}}}))
+    assert [label for label, found in rows.items() if found] == ["1", "5"]
+
+
+def test_pretrained_auto_is_decided_when_planning_so_that_the_name_says_it(tmp_path):
+    def wanted(**changes):
+        plan = planned(scale="short", data_root=str(tmp_path), **changes)
+        run = names(plan)["1"][0]
+        return json.loads(plan.runs[run])["model"]["pretrained"], run
+
+    kept, first = wanted(download=True)
+    scratch, second = wanted(download=False)
+    assert (kept, scratch) == ("imagenet", "none")
+    assert first != second
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / runs.PRETRAINED["resnet50"]).touch()
+    assert wanted(download=False)[0] == "imagenet"
+
+
+def test_names_are_file_names(base):
+    for name in [*base.runs, *base.attacks, *base.data, *base.drawn]:
+        assert "/" not in name
+        assert len(name) < 200
+
+
+def test_paper_scale_has_the_paper_s_splits():
+    plan = planned(scale="paper")
+    splits = json.loads(plan.data[plan.paper_data["ding2025"]])["splits"]
+    assert splits == {"train": [*range(1, 41)], "test": [*range(41, 81)], "evaluation": [*range(41, 46)]}

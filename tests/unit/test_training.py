@@ -1,0 +1,162 @@
+"""Training: equal to the loop everybody writes, the same twice, and the same after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from robustloss import models, training
+from robustloss.checkpoints import weights_path
+from robustloss.errors import Problem
+from robustloss.files import canonical, read_json
+
+LIBRARY = Path(training.__file__).parents[1]
+
+
+def final(directory: Path, epoch: int = 4) -> dict[str, torch.Tensor]:
+    return load_file(weights_path(directory, epoch))
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def trained(tmp_path, bars, spec):
+    training.train(spec, bars, tmp_path / "run", "cpu")
+    return tmp_path / "run"
+
+
+def test_weights_equal_those_of_a_plain_loop(trained, bars, spec):
+    """A loop in plain PyTorch over the same batches, with nothing of ours but the network, gives the same weights."""
+    torch.manual_seed(spec["seed"])
+    model = models.build(spec["model"], 3, bars.image_shape).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
+    images = torch.from_numpy(bars.images("train").copy()).permute(0, 3, 1, 2) / 255
+    labels = torch.from_numpy(bars.labels("train").copy())
+    step = 0
+    for epoch in range(1, 5):
+        order = torch.randperm(96, generator=torch.Generator().manual_seed(spec["seed"] * 1_000_003 + epoch))
+        for rows in order.split(16):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + 0.01 * step)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimizer.step()
+            step += 1
+    found = final(trained)
+    for name, expected in model.state_dict().items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_spec_gives_the_same_weights_bit_for_bit(trained, tmp_path, bars, spec):
+    training.train(spec, bars, tmp_path / "again", "cpu")
+    for epoch in range(1, 5):
+        assert same(final(trained, epoch), final(tmp_path / "again", epoch))
+
+
+def test_another_seed_gives_other_weights(trained, tmp_path, bars, spec):
+    training.train(spec | {"seed": 4}, bars, tmp_path / "other", "cpu")
+    assert not same(final(trained), final(tmp_path / "other"))
+
+
+def test_record_and_history_say_what_was_run(trained, bars, spec):
+    record = read_json(trained / "run.json")
+    assert (record["spec"], record["data_digest"], record["train_images"]) == (spec, bars.digest, 96)
+    assert record["environment"]["device"] == "cpu"
+    assert len((trained / "history.csv").read_text().splitlines()) == 5
+    assert not (trained / "state.safetensors").exists()
+
+
+def test_the_classes_are_learnt(trained, bars, spec):
+    model = models.build(spec["model"], 3, bars.image_shape)
+    model.load_state_dict(final(trained))
+    images = torch.from_numpy(bars.images("test").copy()).permute(0, 3, 1, 2) / 255
+    assert (model.eval()(images).argmax(1).numpy() == bars.labels("test")).mean() > 0.9
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_training_killed_by_sigkill_goes_on_to_the_same_weights(trained, tmp_path, bars, spec, after):
+    """The process is killed while it works on epoch `after` + 1, then the same command is given again."""
+    directory = tmp_path / "run2" / "run"
+    command = [sys.executable, "-m", "robustloss", "train", "--spec", canonical(spec), "--data", str(bars.directory)]
+    command += ["--out", str(directory), "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while not weights_path(directory, after).exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (directory / "run.json").exists()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert same(final(trained), final(directory))
+    assert (directory / "history.csv").read_text() == (trained / "history.csv").read_text()
+    assert "going on after epoch" in again.stderr or after == 1
+
+
+def test_a_loss_that_becomes_nan_is_one_sentence_and_keeps_the_epochs_before(tmp_path, bars, spec):
+    spec["schedule"] = {"name": "constant", "rate": 1e25}
+    spec["objective"] = [{"loss": "cross_entropy", "weight": 1e30}]
+    with pytest.raises(Problem, match=r"objective became (nan|inf) in epoch \d, step \d+ of 6: lower"):
+        training.train(spec, bars, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_state_of_other_settings_is_refused(tmp_path, bars, spec, monkeypatch):
+    directory = tmp_path / "run"
+    interrupted(directory, bars, spec, monkeypatch)
+    with pytest.raises(Problem, match=r"state\.safetensors was made with other settings \(spec is .* delete"):
+        training.train(spec | {"seed": 5}, bars, directory, "cpu")
+
+
+def test_damaged_state_is_named(tmp_path, bars, spec, monkeypatch):
+    directory = tmp_path / "run"
+    interrupted(directory, bars, spec, monkeypatch)
+    state = directory / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(Problem, match=r"state\.safetensors is damaged"):
+        training.train(spec, bars, directory, "cpu")
+
+
+def interrupted(directory, bars, spec, monkeypatch) -> None:
+    """A training that stops in its second epoch."""
+    steps = iter(range(8))
+
+    def perturb(model, images, labels):
+        next(steps)
+        return images
+
+    with pytest.raises((StopIteration, RuntimeError)):
+        training.train(spec, bars, directory, "cpu", perturb=perturb)
+    assert (directory / "state.safetensors").exists()
+
+
+def test_perturb_replaces_the_images_that_are_trained_on(trained, tmp_path, bars, spec):
+    seen = []
+
+    def perturb(model, images, labels):
+        seen.append(len(images))
+        return images.flip(3)
+
+    training.train(spec, bars, tmp_path / "flipped", "cpu", perturb=perturb)
+    assert sum(seen) == 4 * 96
+    assert not same(final(trained), final(tmp_path / "flipped"))
+
+
+def test_a_last_batch_of_one_image_is_left_out(tmp_path, bars, spec):
+    spec |= {"batch_size": 95, "epochs": 1}
+    training.train(spec, bars, tmp_path / "run", "cpu")
+    assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_cuda_that_is_not_there_is_refused(tmp_path, bars, spec):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(Problem, match="no CUDA device"):
+        training.train(spec, bars, tmp_path / "run", "cuda")

@@ -1,0 +1,122 @@
+"""Projected gradient descent within an Linf ball (Madry et al. 2018; ding2025, Eq. 7)."""
+
+import torch
+
+from robustloss.attacks import gradients
+from robustloss.errors import Problem
+
+
+def perturb(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    random_start: bool = False,
+    restarts: int = 1,
+    loss: str = "cross_entropy",
+) -> torch.Tensor:
+    """Adversarial images: `steps` times x <- P(x + step_size × sign(grad_x L(x, y))), P the projection.
+
+    The gradient is taken at the last iterate and P projects onto the ball of `epsilon` and onto [0, 1]; as printed, the
+    equation has neither. `epsilon` and `step_size` are fractions of the pixel range; `loss` is "cross_entropy", as
+    published, or "exact_cross_entropy" (see `gradients`). With `random_start` the first iterate is uniform in the
+    ball; of `restarts` such starts a sample keeps the first that is misclassified, else the one of the largest
+    cross-entropy. Raises Problem for settings or inputs out of range, and for logits or gradients that are not finite.
+    """
+    _check_settings(epsilon, step_size, steps, random_start, restarts)
+    highest = _check_inputs(model, images, labels)
+    direction = gradients.choose(loss)
+    bounds = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
+    starts = _starts(images, bounds, epsilon, generator, restarts) if random_start else [images]
+    best = None
+    for start in starts:
+        found = _climb(model, start, labels, highest, bounds, step_size, steps, direction)
+        if restarts > 1:
+            outcome = _outcome(model, found, labels)
+            best = (found, outcome) if best is None else _better(best, (found, outcome))
+    return found if restarts == 1 else best[0]
+
+
+def _climb(model, images, labels, highest, bounds, step_size, steps, direction) -> torch.Tensor:
+    """The last iterate. Nothing in a step waits for the device: what went wrong is looked up after the last one."""
+    finite = torch.ones((), dtype=torch.bool, device=images.device)
+    for _ in range(steps):
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model(images)
+        _check_logits(logits, labels, highest)
+        ascent = direction(logits.detach(), labels).to(logits.dtype)
+        (gradient,) = torch.autograd.grad(logits, images, ascent)
+        finite &= logits.isfinite().all() & gradient.isfinite().all()
+        images = images.detach().add(gradient.sign_(), alpha=step_size).clamp_(*bounds)
+    if not finite:
+        raise Problem("attack pgd: the network's logits or their gradient are NaN or infinite: train it again")
+    return images
+
+
+def _starts(images, bounds, epsilon, generator, restarts):
+    # All of a sample's numbers are drawn together, so that on a CPU they do not depend on the size of the batch.
+    shape = (len(images), restarts, *images.shape[1:])
+    noise = torch.rand(shape, generator=generator, dtype=images.dtype, device=generator.device)
+    for start in noise.unbind(1):
+        yield images.add(start.to(images.device).mul_(2).sub_(1), alpha=epsilon).clamp_(*bounds)
+
+
+@torch.no_grad()
+def _outcome(model, images, labels) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = model(images)
+    return logits.argmax(1) != labels, gradients.wrong_log_odds(logits, labels)
+
+
+def _better(old, new):
+    """Sample by sample: the first that is misclassified, else the one of the larger loss."""
+    (old_images, (old_wrong, old_loss)), (new_images, (new_wrong, new_loss)) = old, new
+    take = ~old_wrong & (new_wrong | (new_loss > old_loss))
+    images = torch.where(take.view(-1, 1, 1, 1), new_images, old_images)
+    return images, (old_wrong | new_wrong, torch.where(take, new_loss, old_loss))
+
+
+def _check_settings(epsilon, step_size, steps, random_start, restarts) -> None:
+    if epsilon > 1:
+        raise Problem(f"attack pgd: epsilon is a fraction of the pixel range: write 8/255, not {epsilon:g}")
+    if not epsilon > 0:
+        raise Problem(f"attack pgd: epsilon must be above 0, not {epsilon}")
+    if not 0 < step_size <= 1:
+        raise Problem(f"attack pgd: step_size is a fraction of the pixel range, above 0 and at most 1, not {step_size}")
+    if steps < 1 or restarts < 1:
+        raise Problem(f"attack pgd: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
+    if restarts > 1 and not random_start:
+        raise Problem(f"attack pgd: {restarts} restarts from the same point are all equal: set random_start: true")
+
+
+def _check_inputs(model, images, labels) -> int:
+    """The highest label, which is held against the number of logits without waiting for the device again."""
+    if model.training:
+        raise Problem("attack pgd: the model is in training mode: attack a copy from models.evaluation_copy")
+    if images.ndim != 4 or not images.is_floating_point() or labels.shape != images.shape[:1] or not len(images):
+        raise Problem(
+            "attack pgd: images must be floating-point (N, channels, height, width) and labels (N,), "
+            f"not {images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}"
+        )
+    low, high = (bound.item() for bound in images.aminmax())
+    if not (low >= 0 and high <= 1):
+        raise Problem(f"attack pgd: images must lie in [0, 1], not in [{low:g}, {high:g}]: divide pixels by 255")
+    if labels.dtype != torch.int64:
+        raise Problem(f"attack pgd: labels must be int64, not {labels.dtype}")
+    lowest, highest = (bound.item() for bound in labels.aminmax())
+    if lowest < 0:
+        raise Problem(f"attack pgd: labels count classes from 0, but one is {lowest}")
+    return highest
+
+
+def _check_logits(logits, labels, highest) -> None:
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise Problem(f"attack pgd: the model must return logits ({len(labels)}, classes), not {tuple(logits.shape)}")
+    if highest >= logits.shape[1]:
+        raise Problem(f"attack pgd: label {highest} is not one of the network's {logits.shape[1]} classes, from 0")
+    if not logits.requires_grad:
+        raise Problem("attack pgd: the logits do not depend on the images differentiably, so there is no gradient")
