@@ -14,7 +14,6 @@ COUNTS = {
     "test": (100, 20, 160, 12, 16, 18, 14),
     "evaluation": (50, 8, 72, 4, 6, 6, 4),
 }
-EPOCHS = 10
 LABELS = {
     "0": "L_CE, constant rate",
     "1": "L_CE",
@@ -62,7 +61,7 @@ ENVIRONMENT = {
 SEED_STEP = 0.02
 
 
-def write(root: Path, seeds=(0,), left_out=(("table4", "7"),)) -> Path:
+def write(root: Path, seeds=(0,), left_out=(("table4", "7"),), epochs=10) -> Path:
     """Write results of Tables 3 and 4 below `root`, without the rows in `left_out`; return the manifest's path."""
     (root / "data" / "reference").mkdir(parents=True, exist_ok=True)
     shutil.copy(REFERENCE, root / "data" / "reference")
@@ -78,7 +77,7 @@ def write(root: Path, seeds=(0,), left_out=(("table4", "7"),)) -> Path:
         "data": {"name": "cholec80-sim", "directory": "data/prepared/example", "classes": list(TOOLS)},
         "rows": {
             table: {
-                row: [] if (table, row) in left_out else [_write_run(root, table, row, seed) for seed in seeds]
+                row: [] if (table, row) in left_out else [_write_run(root, table, row, seed, epochs) for seed in seeds]
                 for row in labels
             }
             for table, labels in rows.items()
@@ -95,7 +94,7 @@ def write(root: Path, seeds=(0,), left_out=(("table4", "7"),)) -> Path:
     return folder / "manifest.json"
 
 
-def _write_run(root: Path, table: str, row: str, seed: int) -> dict:
+def _write_run(root: Path, table: str, row: str, seed: int, last: int) -> dict:
     name = f"cholec80-sim-{table}-{row}-s{seed}".replace("(", "_").replace(")", "")
     directory = f"results/runs/{name}"
     entry = {
@@ -109,12 +108,12 @@ def _write_run(root: Path, table: str, row: str, seed: int) -> dict:
         "data": {"name": "cholec80-sim"},
         "model": {"name": "small" if table == "table3" else "small_separable"},
         "objective": TERMS.get(row, [{"loss": "cross_entropy", "weight": 1}]),
-        "epochs": EPOCHS,
+        "epochs": last,
         "seed": seed,
     }
     robust, accuracy, _, _ = TRUTH[row]
     _write_json(root / directory / "run.json", {"name": name, "spec": spec, "environment": ENVIRONMENT})
-    _write_features(root / entry["features"], row, seed, accuracy + SEED_STEP * seed)
+    _write_features(root / entry["features"], row, seed, accuracy + SEED_STEP * seed, last)
     _write_json(
         root / entry["attacks"]["pgd"] / "attack.json",
         {
@@ -145,14 +144,14 @@ def share(mean: float) -> dict:
     }
 
 
-def _write_features(folder: Path, row: str, seed: int, accuracy: float) -> None:
+def _write_features(folder: Path, row: str, seed: int, accuracy: float, last: int) -> None:
     _, _, distance, error = TRUTH[row]
     distance *= 1 + 0.03 * seed
     error *= 1 + 0.05 * seed
     epochs, classes = [], []
     for split, counts in COUNTS.items():
-        for epoch in range(1, EPOCHS + 1):
-            grown = (1 - math.exp(-epoch / 4)) / (1 - math.exp(-EPOCHS / 4))
+        for epoch in range(1, last + 1):
+            grown = (1 - math.exp(-epoch / 4)) / (1 - math.exp(-last / 4))
             cross_entropy = error + (1.6 - error) * (1 - grown)
             epochs.append(
                 {

@@ -20,6 +20,7 @@ ENCODINGS = {
     "b-pyramid": {"g": "60", "x264-params": "bframes=5:b-adapt=0:b-pyramid=normal:ref=4"},
     "open-groups": {"x264-params": "open-gop=1:keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0"},
     "intra-refresh": {"x264-params": "intra-refresh=1:keyint=40"},
+    "repeated-parameters": {"x264-params": "repeat-headers=1:aud=1:keyint=30"},
     "slices": {"g": "30", "x264-params": "slices=4"},
     "interlaced": {"g": "40", "x264-params": "tff=1"},
 }

@@ -42,8 +42,11 @@ class Prepared:
         return tuple(self.record["image_shape"])
 
     def images(self, split: str) -> np.memmap:
-        """The images of a split, read-only, uint8 (count, height, width, channels); pages are read when touched."""
-        return np.load(self.directory / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+        """The images of a split, uint8 (count, height, width, channels); pages are read when touched.
+
+        Changes stay in memory: torch takes only writable arrays, and the file must not be written.
+        """
+        return np.load(self.directory / f"{split}.npy", mmap_mode="c", allow_pickle=False)
 
     def labels(self, split: str) -> np.ndarray:
         """The class ids of a split, int64 (count,), in the order of its images."""

@@ -179,7 +179,7 @@ def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> It
     frames = RATE * len(annotation)
     crops = camera(rng, frames, height, width)
     light, smoke, blur = lamp(rng, height, width), haze(rng, frames, height, width), path(rng, frames, 60) > 1.7
-    black = np.tile(np.array([rng.integers(12, 24), 3, 4], np.uint16), width)
+    black = np.tile(np.array([rng.integers(8, 16), 2, 3], np.uint16), width)
     drift = 0.92 + 0.06 * path(rng, frames, 200)
     for second in range(len(annotation)):
         block = np.empty((RATE, height, 3 * width), np.uint16)
@@ -218,7 +218,7 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     radius = rng.uniform(0.76, 0.92) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.3, 0.5) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.9, 1.0, 3)
+    cast = rng.uniform(0.6, 0.72) * rng.uniform(0.92, 1.08, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
 

@@ -40,6 +40,17 @@ class Collection:
         """What our run of a row is called."""
         return self.manifest["labels"].get(table, {}).get(row, row)
 
+    def all_rows(self) -> list[str]:
+        """The rows of all tables, each once."""
+        return list(dict.fromkeys(row for table in self.manifest["rows"] for row in self.rows(table)))
+
+    def figure(self, name: str) -> tuple[str, list[str]]:
+        """The table whose runs a figure shows, and the rows of it."""
+        if name not in self.manifest["figures"]:
+            raise Problem(f"{self.manifest['paper']} lists no rows for {name}: add it to the paper's figures")
+        wanted = self.manifest["figures"][name]
+        return wanted["table" if "table" in wanted else "experiment"], wanted["rows"]
+
     def printed(self, table: str, row: str, metric: str) -> Cell | None:
         """The paper's cell, or None where it printed none."""
         if row not in self.reference.rows(table) or metric not in self.reference.columns(table).values():

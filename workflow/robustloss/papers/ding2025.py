@@ -13,7 +13,7 @@ from robustloss.papers.tables import Distance, Share
 ROBUST = Share(
     "robust_accuracy",
     "PGD robust accuracy",
-    of=lambda run: run.attacks["pgd"]["summary"],
+    of=lambda run: run.attack("pgd")["summary"],
     key="robust_accuracy",
     balanced="balanced_robust_accuracy",
 )
@@ -63,7 +63,7 @@ def figure2(collection: Collection) -> Figure:
 
 def figure3(collection: Collection) -> Figure:
     """Cross-entropy of the training split per epoch, and again from the epoch that the caption names."""
-    table = collection.manifest["figures"]["figure3"]["table"]
+    table, _ = collection.figure("figure3")
     last = max((run.last_epoch for runs in collection.runs[table].values() for run in runs), default=1)
     # A short training ends before that epoch; then its last two epochs are shown.
     first = max(1, min(int(collection.reference.value("figure3", "8", "epoch")), last - 1))
@@ -73,8 +73,7 @@ def figure3(collection: Collection) -> Figure:
 
 def figure4(collection: Collection) -> Figure:
     """Cross-entropy and number of images of each class of the training split at the last epoch."""
-    wanted = collection.manifest["figures"]["figure4"]
-    return figures.by_class(collection, wanted["table"], wanted["rows"], "train")
+    return figures.by_class(collection, *collection.figure("figure4"), "train")
 
 
 def figure5(collection: Collection) -> Figure:
@@ -104,5 +103,4 @@ def _comparison(collection: Collection, table: str) -> tuple[DataFrame, Styler]:
 
 
 def _over_epochs(collection: Collection, name: str, *panels: Panel) -> Figure:
-    wanted = collection.manifest["figures"][name]
-    return figures.over_epochs(collection, wanted["table"], wanted["rows"], "train", panels)
+    return figures.over_epochs(collection, *collection.figure(name), "train", panels)

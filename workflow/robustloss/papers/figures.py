@@ -32,7 +32,7 @@ class Panel:
 def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: str, panels: Sequence[Panel]) -> Figure:
     """One panel beside the other, one curve per row that was run, with a band over several seeds."""
     figure, axes = _figure(len(panels), width=3.1 * len(panels) + 2.1, height=3.3)
-    marks = style.marks(collection.rows(table))
+    marks = style.marks(collection.all_rows())
     run = [row for row in rows if collection.of(table, row)]
     for axis, panel in zip(axes, panels, strict=True):
         for row in run:
@@ -52,7 +52,7 @@ def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: 
 def by_class(collection: Collection, table: str, rows: Sequence[str], split: str) -> Figure:
     """Cross-entropy of each class at the last epoch (left), and how many images of it there are (right)."""
     figure, (errors, counts) = _figure(2, width=10, height=3.5, width_ratios=(1.8, 1))
-    marks = style.marks(collection.rows(table))
+    marks = style.marks(collection.all_rows())
     run = [row for row in rows if collection.of(table, row)]
     for number, row in enumerate(run):
         found = estimates.per_class(collection.of(table, row), "cross_entropy", split)
@@ -82,7 +82,7 @@ def summary(collection: Collection, table: str, shares: Sequence[Share], distanc
     """Every row's shares with their intervals and its distance, beside the published values."""
     rows = collection.rows(table)
     figure, axes = _figure(len(shares) + 1, width=11, height=1.6 + 0.3 * len(rows), sharey=True)
-    marks = style.marks(rows)
+    marks = style.marks(collection.all_rows())
     for axis, share in zip(axes, shares, strict=False):
         for place, row in enumerate(rows):
             _point(axis, place, estimates.share(collection.of(table, row), share.summary, "mean"), marks[row], 100)

@@ -67,6 +67,12 @@ class Run:
         wanted = (self.classes["split"] == split) & (self.classes["epoch"] == self.last_epoch)
         return self.classes[wanted].set_index("class").sort_index()
 
+    def attack(self, label: str) -> dict:
+        """The record of one attack."""
+        if label not in self.attacks:
+            raise Problem(f"run {self.name} has no attack '{label}': add it to the paper's attacks")
+        return self.attacks[label]
+
 
 def read(root: Path, entry: dict) -> Run:
     """Read what a manifest's `entry` names; paths are relative to `root`. A Problem names the run and the file."""
@@ -97,7 +103,7 @@ def _record(path: Path, keys: tuple[str, ...]) -> dict:
     for key in keys:
         value = record
         for part in key.split("."):
-            if not isinstance(value, dict) or value.get(part) is None:
+            if not isinstance(value, dict) or part not in value:
                 raise _incomplete(path, f"it has no '{key}'")
             value = value[part]
     return record

@@ -29,6 +29,9 @@ class Drawing:
     description: str
     width: float
 
+    def __repr__(self) -> str:
+        return f"<{self.png.name}: {self.description}>"
+
     def _repr_png_(self) -> tuple[bytes, dict]:
         return self.png.read_bytes(), {"width": round(self.width * PAGE_DPI), "alt": self.description}
 

@@ -1,0 +1,173 @@
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import papers_fixture
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+from papers_fixture import COUNTS, LABELS, TOOLS, TRUTH
+from PIL import Image
+from robustloss import papers
+from robustloss.papers import style
+from scipy import stats
+
+FIGURES = ("figure2", "figure3", "figure4", "figure5", "summary")
+MANIFEST = "results/papers/ding2025/manifest.json"
+
+
+def write_and_load(root, **options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        papers_fixture.write(root, **options)
+        return papers.load(MANIFEST)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    return write_and_load(tmp_path_factory.mktemp("one"), left_out=(("table3", "4"), ("table3", "6(2)")))
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    return write_and_load(tmp_path_factory.mktemp("several"), seeds=(0, 1, 2))
+
+
+def lines(axis, color):
+    return [line for line in axis.get_lines() if to_hex(line.get_color()) == color and line.get_marker() != "D"]
+
+
+def epochs(paper, row):
+    (entry,) = paper.collection.manifest["rows"]["table3"][row]
+    return pd.read_csv(paper.collection.root / entry["features"] / "epochs.csv").query("split == 'train'")
+
+
+def texts(figure):
+    figure.dpi = style.PNG_DPI
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [
+        (text.get_text(), text.get_window_extent(canvas.get_renderer()))
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text()
+    ]
+    # A tick beyond the limits keeps its label but is not drawn; it lies at the origin of its axis.
+    return [(words, box) for words, box in boxes if box.width > 0], figure.bbox
+
+
+def test_every_row_has_a_mark_of_its_own_and_a_repetition_its_hollow_twin():
+    marks = style.marks(LABELS)
+    assert len({(mark.color, mark.hollow) for mark in marks.values()}) == len(LABELS)
+    plain = [mark for mark in marks.values() if not mark.hollow]
+    # In grey and without lines the marker alone must do.
+    assert len({mark.marker for mark in plain}) == len(plain) == 9
+    assert marks["5(2)"] == style.Mark(marks["5"].color, marks["5"].line, marks["5"].marker, hollow=True)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("which", ["paper", "seeds"])
+def test_no_text_overlaps_another_or_leaves_the_page(name, which, request):
+    found, page = texts(request.getfixturevalue(which).figure(name))
+    assert len(found) > 10
+    for words, box in found:
+        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, words
+        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, words
+    for (one, first), (other, second) in combinations(found, 2):
+        assert not (first.padded(-2).overlaps(second.padded(-2))), (one, other)
+
+
+def test_figure_2_draws_the_distances_of_the_training_split(paper):
+    intra, inter = paper.figure("figure2").axes
+    for row in ("0", "1", "2", "3", "8"):
+        for axis, column in ((intra, "d_ic"), (inter, "d_cc")):
+            (line,) = [found for found in axis.get_lines() if found.get_color() == style.marks(LABELS)[row].color]
+            assert line.get_xdata().tolist() == list(range(1, 11))
+            assert line.get_ydata() == pytest.approx(epochs(paper, row)[column].to_numpy())
+    assert len(intra.get_lines()) == 5
+
+
+def test_a_row_that_was_not_run_is_named_in_the_footer(paper):
+    assert paper.figure("figure2").get_supxlabel().endswith("not run: 4")
+    assert "not run" not in paper.figure("figure5").get_supxlabel()
+    assert "634 images of split train" in paper.figure("figure5").get_supxlabel()
+
+
+def test_figure_3_zooms_into_the_epochs_that_the_caption_names(paper):
+    whole, zoom = paper.figure("figure3").axes
+    error = epochs(paper, "8")["cross_entropy"].to_numpy()
+    assert lines(whole, "#d55e00")[0].get_ydata() == pytest.approx(error)
+    assert lines(zoom, "#d55e00")[0].get_xdata().tolist() == list(range(5, 11))
+    assert lines(zoom, "#d55e00")[0].get_ydata() == pytest.approx(error[4:])
+
+
+def test_figure_3_of_a_short_training_shows_its_last_two_epochs(tmp_path):
+    _, zoom = write_and_load(tmp_path, epochs=2).figure("figure3").axes
+    assert zoom.get_lines()[0].get_xdata().tolist() == [1, 2]
+
+
+def test_figure_4_shows_the_error_and_the_size_of_each_class(paper):
+    errors, counts = paper.figure("figure4").axes
+    assert [bar.get_height() for bar in counts.patches] == list(COUNTS["train"])
+    assert [label.get_text() for label in counts.get_xticklabels()] == list(TOOLS)
+    (black,) = (line for line in errors.get_lines() if line.get_color() == "#000000")
+    expected = [TRUTH["1"][3] * (0.5 + 40 / count) for count in COUNTS["train"]]
+    assert black.get_ydata() == pytest.approx(expected)
+    assert np.round(black.get_xdata()).tolist() == list(range(7))
+
+
+def test_figure_5_has_three_panels_and_the_rows_of_the_manifest(paper):
+    axes = paper.figure("figure5").axes
+    assert [axis.get_yscale() for axis in axes] == ["log", "log", "linear"]
+    assert all(len(axis.get_lines()) == 4 for axis in axes)
+
+
+def test_bands_are_students_intervals_over_seeds_and_absent_for_one(paper, seeds):
+    assert not paper.figure("figure5").axes[2].collections
+    axis = seeds.figure("figure5").axes[2]
+    assert len(axis.collections) == 4
+    values = [TRUTH["1"][3] * (1 + 0.05 * seed) for seed in range(3)]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    corners = axis.collections[0].get_paths()[0].vertices
+    at_the_end = corners[corners[:, 0] == 10][:, 1]
+    assert (at_the_end.min(), at_the_end.max()) == pytest.approx((low, high))
+
+
+def test_the_summary_sets_ours_beside_the_published_values(paper):
+    robust, accuracy, ratio = paper.figure("summary").axes
+    for axis, metric, percent in ((robust, "robust_accuracy", 12.5), (accuracy, "accuracy", 75)):
+        points = {line.get_xdata()[0]: line for line in axis.get_lines() if line.get_ydata()[0] == 1}
+        assert points[percent].get_markerfacecolor() == "#000000"
+        assert points[paper.collection.reference.value("table3", "1", metric)].get_markerfacecolor() == "none"
+    majorities = [line for line in accuracy.get_lines() if line.get_marker() == "None"]
+    assert [line.get_xdata()[0] for line in majorities] == [pytest.approx(100 * 160 / 340)]
+    ratios = sorted(line.get_xdata()[0] for line in ratio.get_lines() if line.get_ydata()[0] == len(LABELS) - 1)
+    assert ratios == pytest.approx([17.05 / 11.84, 12 / 8])
+    # A row that was not run keeps its published value and has no point of ours.
+    place = list(LABELS).index("6(2)")
+    assert [line.get_xdata()[0] for line in accuracy.get_lines() if line.get_ydata()[0] == place] == [91.38]
+
+
+def test_figures_of_a_scale_without_any_run_say_so(tmp_path):
+    left_out = [("table3", row) for row in LABELS] + [("table4", row) for row in "167"]
+    paper = write_and_load(tmp_path, left_out=left_out)
+    for name in FIGURES[:-1]:
+        assert "not run at this scale" in [text.get_text() for text in paper.figure(name).texts]
+    assert len(paper.figure("summary").axes[0].get_lines()) == len(LABELS)
+    assert paper.table("table3")["accuracy_percent"].isna().all()
+    paper.show("table3")
+    assert paper.overview().data.set_index("what").loc["trained", "value"].startswith("0 networks")
+
+
+def test_files_are_written_at_150_dots_per_inch_and_the_same_each_time(paper):
+    drawing = paper.show("figure3")
+    with Image.open(drawing.png) as picture:
+        assert picture.size[0] == round(drawing.width * 150)
+        assert np.asarray(picture.convert("L")).std() > 10
+    assert drawing.pdf.read_bytes().startswith(b"%PDF")
+    before = drawing.png.read_bytes(), drawing.pdf.read_bytes()
+    again = paper.show("figure3")
+    assert (again.png.read_bytes(), again.pdf.read_bytes()) == before
+    data, metadata = again._repr_png_()
+    assert data == before[0]
+    assert metadata["alt"].startswith("Cross-entropy of the training split")

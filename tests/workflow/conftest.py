@@ -1,0 +1,102 @@
+"""A finished study: a copy of the repository in which Snakemake has run a shrunken demo, for tests that change it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "notebooks", "data/reference", "data/sources.csv")
+# All rows of all tables, but three short clips, two epochs and few attacked images.
+SHRUNKEN = {
+    "data": {
+        "seconds": 40,
+        "width": 64,
+        "height": 48,
+        "image_size": 16,
+        "splits": {"train": "1-2", "test": "3", "evaluation": "3"},
+    },
+    "networks": {"resnet": {"width": 4}, "efficientnet": {"width": 4}},
+    "training": {"epochs": 2},
+    "attacks": {"pgd": {"count": 10, "steps": 2}},
+}
+
+
+class Study:
+    """A folder with the workflow and its results, and Snakemake run in it as a user would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def copy(self, folder: Path, *left_out: str) -> "Study":
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("__pycache__", *left_out))
+        return Study(folder)
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        found = subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if check and found.returncode:
+            raise AssertionError(f"snakemake {' '.join(arguments)} failed:\n{found.stdout}\n{found.stderr}")
+        return found
+
+    def scheduled(self) -> dict[str, set[str]]:
+        """What a dry run would do: {rule: its wildcards' values}."""
+        text = self.snakemake("-n", "--nocolor").stdout
+        jobs: dict[str, set[str]] = {}
+        rule = None
+        for line in text.splitlines():
+            if line.startswith(("rule ", "localrule ")):
+                rule = line.split()[1].rstrip(":")
+                jobs.setdefault(rule, set())
+            elif line.startswith("    wildcards: ") and rule:
+                jobs[rule].add(line.removeprefix("    wildcards: "))
+            elif line.startswith("Job stats"):
+                break
+        jobs.pop("all", None)
+        return jobs
+
+    def configure(self, **section) -> None:
+        """Lay settings over the paper in config.yaml."""
+        path = self.folder / "config.yaml"
+        settings = yaml.safe_load(path.read_text())
+        settings["ding2025"] = {"scales": {"demo": SHRUNKEN}} | section
+        path.write_text(yaml.safe_dump(settings))
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text, f"{file} no longer contains {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Study:
+    """The finished study; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("finished") / "study"
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    study = Study(folder)
+    study.configure()
+    study.snakemake("--cores", "2")
+    return study
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Study:
+    """A copy of the finished study that the test may change."""
+    return finished.copy(tmp_path / "study")
