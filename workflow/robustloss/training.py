@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Train the network that `spec` describes on `data`'s train split into `directory`.
 
-    Leaves weights/epoch-NNN.safetensors of every epoch, history.csv (epoch, first rate, mean objective), and, last,
+    Leaves weights/epoch-NNN.safetensors of every epoch, history.csv (epoch, mean objective, first rate), and, last,
     run.json. `perturb(model, images, labels)` replaces each batch's images before the step (adversarial training).
     Raises Problem when the objective stops being finite; the epochs before stay.
     """
@@ -50,7 +50,7 @@ def train(
     for epoch in track(range(len(history) + 1, spec["epochs"] + 1), directory.name):
         rate = schedules.rate(spec["schedule"], (epoch - 1) * _steps(spec, images), _steps(spec, images))
         mean = _epoch(spec, epoch, model, optimizer, images, objective, perturb)
-        history.append({"epoch": epoch, "rate": rate, "objective": mean})
+        history.append({"epoch": epoch, "objective": mean, "rate": rate})
         say(f"{directory.name}: epoch {epoch} of {spec['epochs']}, objective {mean:.4f}")
         checkpoints.save_tensors(
             checkpoints.weights_path(directory, epoch), model.state_dict(), identity | {"epoch": epoch}
@@ -151,10 +151,14 @@ def _resume(directory: Path, identity: dict, model, optimizer) -> list[dict]:
     tensors, about = checkpoints.read_tensors(path, identity)
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
     state = optimizer.state_dict()
+    parameters = list(model.parameters())
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            state["state"].setdefault(int(index), {})[key] = tensor
+            like = parameters[int(index)]
+            # The fused step walks parameter and momentum through memory side by side: both need the same layout.
+            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            state["state"].setdefault(int(index), {})[key] = laid_out
     optimizer.load_state_dict(state)
     say(f"{directory.name}: going on after epoch {len(about['history'])}")
     return about["history"]

@@ -50,9 +50,9 @@ def grasper(opening: float) -> list[Rod]:
 
 def bipolar(opening: float) -> list[Rod]:
     return [
-        shaft(21, 4.6, (162, 152, 160)),
-        Rod((11, 0), (20, 0), (2.4, 3.6), BLUE, 0.2),
-        *jaws(12, 12, 0.08 + 0.35 * opening, (1.9, 1.0), (110, 128, 190), 0.9),
+        shaft(27, 4.6, (166, 158, 168)),
+        Rod((14, 0), (27, 0), (3.0, 4.4), BLUE, 0.2),
+        *jaws(15, 15, 0.08 + 0.35 * opening, (2.2, 1.2), (96, 120, 206), 0.9),
     ]
 
 
@@ -60,38 +60,38 @@ def hook(opening: float) -> list[Rod]:
     return [
         shaft(19, 4.8, (46, 52, 64), 0.2),
         Rod((14, 0), (20, 0), (2.0, 3.2), IVORY, 0.2),
-        Rod((1, 0), (14, 0), (0.9, 0.9), BRASS),
-        Rod((1, 0), (2, 3 + 3 * opening), (0.9, 0.7), BRASS),
+        Rod((1, 0), (14, 0), (1.0, 1.0), BRASS),
+        Rod((1, 0), (2, 3 + 3 * opening), (1.0, 0.8), BRASS),
     ]
 
 
 def scissors(opening: float) -> list[Rod]:
     return [
-        shaft(14, 4.5, (178, 172, 150)),
-        *jaws(13, 13, 0.18 + 0.3 * opening, (2.4, 0.5), (196, 196, 192), 1.2),
-        Rod((13, 0), (14, 0), (1.3, 1.3), DARK, 0.0),
+        shaft(16, 4.7, (150, 140, 112)),
+        *jaws(15, 15, 0.2 + 0.3 * opening, (3.0, 0.6), (204, 198, 176), 1.6),
+        Rod((15, 0), (16, 0), (1.5, 1.5), DARK, 0.0),
     ]
 
 
 def clipper(opening: float) -> list[Rod]:
-    gap = 1.6 + 1.4 * opening
+    gap = 1.8 + 1.4 * opening
     return [
-        shaft(19, 6.2, (176, 194, 176)),
-        Rod((14, 0), (19, 0), (3.6, 4.2), (140, 140, 142)),
-        *(Rod((1, side * gap), (14, side * 2.2), (1.3, 1.5), STEEL) for side in (-1.0, 1.0)),
+        shaft(19, 6.6, (172, 204, 176)),
+        Rod((14, 0), (19, 0), (3.6, 4.6), (120, 150, 126)),
+        *(Rod((1, side * gap), (14, side * 2.2), (1.4, 1.6), STEEL) for side in (-1.0, 1.0)),
     ]
 
 
 def irrigator(opening: float) -> list[Rod]:
-    holes = [Rod((u, v), (u + 1, v), (0.9, 0.9), DARK, 0.0) for u, v in ((5, 1.2), (10, -1.2), (15, 1.2))]
-    return [shaft(4.2, 4.2, (150, 180, 186), 0.5), *holes]
+    holes = [Rod((u, v), (u + 1, v), (1.0, 1.0), DARK, 0.0) for u, v in ((5, 1.2), (10, -1.2), (15, 1.2))]
+    return [shaft(4.4, 4.4, (160, 206, 216), 0.5), *holes]
 
 
 def bag(opening: float) -> list[Rod]:
     """A pouch, crumpled because `paint` folds whatever is not opaque, on a white thread."""
     return [
-        Rod((24, 0), (ENDLESS, 8 * opening), (1.0, 1.0), (236, 236, 240)),
-        Rod((8, -3 * opening), (22, 0), (10 + 4 * opening, 6), (206, 204, 212), 0.1, 0.75),
+        Rod((28, 0), (ENDLESS, 8 * opening), (1.2, 1.2), (236, 236, 240)),
+        Rod((8, -3 * opening), (26, 0), (12 + 4 * opening, 7), (214, 212, 224), 0.1, 0.8),
     ]
 
 
@@ -131,8 +131,9 @@ def paint(colours: np.ndarray, opacity: np.ndarray, rod: Rod, start: np.ndarray,
     side = np.clip(across / radius, -1, 1)
     light = 0.5 + 0.5 * np.sqrt(1 - side * side) + rod.shine * np.exp(-(((side + 0.3) / 0.22) ** 2))
     if rod.opacity < 1:
-        folds = np.sin(0.55 * along / scale + 2.0 * np.sin(0.35 * across / scale)) * np.sin(0.4 * (across - along) / scale)
-        light, cover = light * (1 + 0.35 * folds), cover * (0.85 + 0.3 * folds)
+        u, v = along / scale, across / scale
+        folds = np.sin(0.3 * u + 1.6 * np.sin(0.23 * v + 0.1 * u)) * np.sin(0.27 * v - 0.2 * u + np.sin(0.3 * u))
+        light, cover = light * (1 + 0.2 * folds), cover * (1 + 0.25 * folds)
     shaded = light[..., None] * np.array(rod.colour, np.float32)
     colours[box] += cover[..., None] * (shaded - colours[box])
     opacity[box] = np.maximum(opacity[box], cover)

@@ -57,8 +57,10 @@ def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     centres = rng.uniform(0, 1, (len(kinds), 2)) * (1, width / height)
     fields = np.stack([rng.uniform(0.2, 0.45) - np.hypot(y - cy, x - cx) for cy, cx in centres])
     order = np.sort(fields, 0)
-    crease = np.clip((order[-1] - order[-2]) / 0.10, 0, 1)
-    colours = (ORGANS[kinds] * rng.normal(1, 0.08, (len(kinds), 1)) * rng.normal(1, 0.03, (len(kinds), 3)))[fields.argmax(0)]
+    crease = np.clip((order[-1] - order[-2]) / 0.10, 0.03, 1)
+    tints = ORGANS[kinds] * rng.normal(1, 0.08, (len(kinds), 1)) * rng.normal(1, 0.03, (len(kinds), 3))
+    share = np.exp((fields - order[-1]) / 0.006)
+    colours = np.einsum("kyx,kc->yxc", share / share.sum(0), tints)
     mottle = 0.06 * noise(rng, shape, height / 12) + 0.05 * noise(rng, shape, height / 50)
     vessels = np.exp(-((noise(rng, shape, height / 7) / 0.06) ** 2)) * (noise(rng, shape, height / 5) > 0.4)
     colours *= (0.6 + 0.4 * np.sqrt(crease) + mottle)[..., None]

@@ -23,7 +23,7 @@ def network(classes: int, shape: tuple[int, int, int], *, width: int = 16) -> nn
         raise Problem(f"network small_separable: width must be a whole number from 1, not {width}")
     return nn.Sequential(
         *_convolution(shape[2], width, 3, stride=2),
-        nn.SiLU(inplace=True),
+        nn.SiLU(),
         InvertedResidual(width, 2 * width, stride=2),
         InvertedResidual(2 * width, 4 * width, stride=2),
         InvertedResidual(4 * width, 4 * width, stride=1),
@@ -42,9 +42,9 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and before == after
         self.body = nn.Sequential(
             *_convolution(before, inner, 1),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             *_convolution(inner, inner, 3, stride, groups=inner),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             SqueezeExcitation(inner, max(1, before // SQUEEZE)),
             *_convolution(inner, after, 1),
         )
@@ -61,7 +61,7 @@ class SqueezeExcitation(nn.Module):
         self.scale = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(channels, squeezed, 1),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Conv2d(squeezed, channels, 1),
             nn.Sigmoid(),
         )

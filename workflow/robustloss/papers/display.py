@@ -31,7 +31,7 @@ def styled(frame: pd.DataFrame, name: str, caption: str, left: tuple = (), grey:
 
 def comparison(collection: Collection, table: str, frame: pd.DataFrame, metrics: tuple) -> Styler:
     """The frame of `tables.comparison` with two rows of headings, one interval to a cell."""
-    shown = {("", "index"): frame["index"], ("", "function"): frame["loss"].map(_formula)}
+    shown = {("", "index"): frame["index"], ("", "function"): frame["loss"].fillna(frame["run_as"]).map(_formula)}
     for metric in metrics:
         printed = [collection.printed(table, row, metric.metric) for row in collection.rows(table)]
         texts = [cell.printed if cell else DASH for cell in printed]
@@ -41,7 +41,7 @@ def comparison(collection: Collection, table: str, frame: pd.DataFrame, metrics:
     shown = pd.DataFrame(shown)
     first = shown.columns[:2]
     grey = [column for column in shown.columns if "published" in column[1]]
-    return styled(shown, table, _caption(collection, table), left=tuple(first), grey=(first[1], *grey))
+    return styled(shown, table, _caption(collection, table, frame, metrics), left=tuple(first), grey=(first[1], *grey))
 
 
 def losses(frame: pd.DataFrame, name: str) -> Styler:
@@ -101,10 +101,19 @@ def _formula(text: str | float) -> str:
     return to_html(text) if isinstance(text, str) else DASH
 
 
-def _caption(collection: Collection, table: str) -> str:
-    note = facts.interval_note(collection, table)
-    return (
-        "Ours: mean over the epochs, and the last epoch; distances of raw logits at the last epoch. "
-        + (f"In brackets: {note}. " if note else "")
-        + f"Grey: published. {DASH}: not run at scale {collection.scale}, or not printed."
-    )
+def _caption(collection: Collection, table: str, frame: pd.DataFrame, metrics: tuple) -> str:
+    runs = [run for row in collection.rows(table) for run in collection.of(table, row)]
+    counts = [
+        f"{metric.heading} of {count:,} images"
+        for metric in metrics
+        if isinstance(metric, Share)
+        for count in frame[f"{metric.metric}_samples"].dropna().unique()
+    ]
+    sentences = [
+        f"Ours: {facts.networks(runs)}; {'; '.join(counts)}; mean over the epochs and last epoch" if runs else "",
+        "Distances: raw logits at the last epoch",
+        f"In brackets: {facts.interval_note(collection, table)}" if runs else "",
+        "Grey: published",
+        f"{DASH}: not run at scale {collection.scale}, or not printed",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)

@@ -17,7 +17,7 @@ def footer(collection: Collection, table: str, rows: Sequence[str], note: str = 
     parts = [
         f"scale {collection.scale}",
         collection.manifest["data"]["name"],
-        _joined(run.record["spec"]["model"]["name"] for run in runs),
+        networks(runs),
         seeds(runs),
         f"{runs[0].features['summary'][split]['count']:,} images of split {split}" if split else "",
         note,
@@ -53,7 +53,7 @@ def overview(collection: Collection) -> pd.DataFrame:
         "attacked images": _joined(
             f"{label}: {attack['summary']['count']:,}" for run in runs for label, attack in run.attacks.items()
         ),
-        "networks": _joined(run.record["spec"]["model"]["name"] for run in runs),
+        "networks": networks(runs),
         "trained": f"{len(runs)} networks, {_joined(run.last_epoch for run in runs)} epochs, {seeds(runs)}",
         "rows not run": _not_run(collection),
         "hardware": hardware(runs),
@@ -68,6 +68,11 @@ def seeds(runs: Iterable[Run]) -> str:
     """`seed 0` or `seeds 0, 1, 2`."""
     found = sorted({run.seed for run in runs})
     return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+
+
+def networks(runs: Iterable[Run]) -> str:
+    """The networks' names."""
+    return _joined(run.record["spec"]["model"]["name"] for run in runs)
 
 
 def hardware(runs: Iterable[Run]) -> str:

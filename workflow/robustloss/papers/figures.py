@@ -51,28 +51,29 @@ def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: 
 
 def by_class(collection: Collection, table: str, rows: Sequence[str], split: str) -> Figure:
     """Cross-entropy of each class at the last epoch (left), and how many images of it there are (right)."""
-    figure, (errors, counts) = _figure(2, width=10, height=3.5, width_ratios=(1.8, 1))
+    figure, (errors, counts) = _figure(2, width=10, height=4.6, sharey=True, width_ratios=(1.8, 1))
     marks = style.marks(collection.all_rows())
     run = [row for row in rows if collection.of(table, row)]
     for number, row in enumerate(run):
         found = estimates.per_class(collection.of(table, row), "cross_entropy", split)
-        shift = 0.7 * ((number + 0.5) / len(run) - 0.5)
-        errors.plot(found.index + shift, found["mean"], **marks[row].drawn(line=False))
-        errors.vlines(found.index + shift, found["low"], found["high"], color=marks[row].color)
+        places = found.index + 0.7 * ((number + 0.5) / len(run) - 0.5)
+        errors.hlines(places, found["low"], found["high"], color=marks[row].color)
+        errors.plot(found["mean"], places, **marks[row].drawn(line=False))
     if run:
         classes = collection.of(table, run[0])[0].last_classes(split)
-        bars = counts.bar(classes.index, classes["count"], color="#b8b8b8", width=0.7)
-        counts.bar_label(bars, [f"{count:,}" for count in classes["count"]], fontsize=7.5, padding=2)
-        for axis in (errors, counts):
-            axis.set_xticks(classes.index, classes["name"], rotation=30, ha="right", rotation_mode="anchor")
-            axis.grid(visible=False, axis="x")
+        bars = counts.barh(classes.index, classes["count"], color="#b8b8b8", height=0.7)
+        counts.bar_label(bars, [f"{count:,}" for count in classes["count"]], fontsize=8, padding=3)
+        errors.set_yticks(classes.index, classes["name"])
+        errors.set_ylim(classes.index[-1] + 0.5, classes.index[0] - 0.5)
         for border in classes.index[1:]:
-            errors.axvline(border - 0.5, color="#d0d0d0", lw=0.6)
-        errors.set_xlim(classes.index[0] - 0.5, classes.index[-1] + 0.5)
-    errors.set_ylim(bottom=0)
-    counts.margins(y=0.1)
-    errors.set(title="error per class at the last epoch", ylabel="cross-entropy (nats per image)")
-    counts.set(title=f"images per class ({split} split)", ylabel="images")
+            errors.axhline(border - 0.5, color="#d0d0d0", lw=0.6)
+    for axis in (errors, counts):
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+    errors.set_xlim(left=0)
+    errors.set(title="error per class at the last epoch", xlabel="cross-entropy (nats per image)")
+    counts.margins(x=0.15)
+    counts.set(title=f"images per class (split {split})", xlabel="images")
     _legend(figure, [_entry(collection, table, row, marks[row], line=False) for row in run])
     style.footer(figure, facts.footer(collection, table, rows, facts.seed_note(collection, table), split))
     return figure
