@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+
 from robustloss.data.cholec80 import (
     CLASSES,
     assemble,

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from robustloss.data import digits
-from robustloss.errors import Problem
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 from torch import from_numpy
 from torch.nn.functional import interpolate
+
+from robustloss.data import digits
+from robustloss.errors import Problem
 
 
 def test_every_digit_lands_in_one_split_with_its_own_image_and_label(tmp_path):

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torchvision
+
 from robustloss.data import download
 from robustloss.errors import Problem
 

@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from robustloss.errors import Problem
 from robustloss.intervals import mean_of_epochs, over_seeds, wilson
-from scipy import stats
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import struct
 
 import numpy as np
 import pytest
+from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
 from robustloss.data import download, mnist
 from robustloss.errors import Problem
-from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (name for pair in mnist.FILES.values() for name in pair)
 SPEC = {"name": "mnist", "train_count": 20, "evaluation_count": 5}

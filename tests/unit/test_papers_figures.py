@@ -9,9 +9,10 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from papers_fixture import COUNTS, LABELS, TOOLS, TRUTH
 from PIL import Image
+from scipy import stats
+
 from robustloss import papers
 from robustloss.papers import style
-from scipy import stats
 
 FIGURES = ("figure2", "figure3", "figure4", "figure5", "summary")
 MANIFEST = "results/papers/ding2025/manifest.json"

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papers_fixture
 import pytest
+
 from robustloss import papers
 from robustloss.errors import Problem
 

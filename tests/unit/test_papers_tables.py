@@ -6,10 +6,11 @@ import pandas as pd
 import papers_fixture
 import pytest
 from papers_fixture import LABELS, REFERENCE, TOOLS, TRUTH
+from scipy import stats
+
 from robustloss import papers
 from robustloss.errors import Problem
 from robustloss.papers import formulas
-from scipy import stats
 
 PRINTED_ROWS = ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
 

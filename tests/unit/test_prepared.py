@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
+
 from robustloss.data import prepared
 from robustloss.errors import Problem
 

@@ -6,6 +6,7 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+
 from robustloss import reference
 from robustloss.errors import Problem
 

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+
 from robustloss.data import video
 from robustloss.data.video import decode_all, decode_groups, read_frames, shrink
 from robustloss.errors import Problem

@@ -77,8 +77,12 @@ def test_a_new_loss(study):
         '"""The largest logit."""\n\n\ndef loss(logits, labels):\n    return logits.amax(1)\n'
     )
     study.configure(
-        objectives={"new": {"formula": "L_CE + max z", "terms": [
-            {"loss": "cross_entropy", "weight": 1}, {"loss": "largest_logit", "weight": 0.1}]}},
+        objectives={
+            "new": {
+                "formula": "L_CE + max z",
+                "terms": [{"loss": "cross_entropy", "weight": 1}, {"loss": "largest_logit", "weight": 0.1}],
+            }
+        },
         experiments={"table3": {"rows": {"new": {"objective": "new"}}}},
     )
     assert_these_runs_only(study.scheduled(), "cholec80-sim-small-1cross_entropy+0.1largest_logit-inverse-time-s0")

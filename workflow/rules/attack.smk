@@ -8,11 +8,13 @@ rule attack:
     output:
         record="results/runs/{run}/attacks/{attack}/attack.json",
         epochs="results/runs/{run}/attacks/{attack}/epochs.csv",
-    params:
-        spec=attack_spec,
     log:
         "logs/attack/{run}-{attack}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    params:
+        spec=attack_spec,
     shell:
         "python -m robustloss attack --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
         " --spec {params.spec:q} --out results/runs/{wildcards.run}/attacks/{wildcards.attack} > {log} 2>&1"

@@ -20,9 +20,11 @@ except Problem as problem:
 
 # Every job finds the library and this environment's python; threads of jobs side by side do not spin while they wait.
 # The device is no parameter of a rule: which one computed a result is recorded with it, and is no reason to rerun.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ["ROBUSTLOSS_DEVICE"] = SETTINGS["device"]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")])),
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    ROBUSTLOSS_DEVICE=SETTINGS["device"],
+)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
@@ -50,14 +52,22 @@ def raw_folder(wildcards):
 
 def video_source(wildcards):
     folder = PLAN.raw_of[wildcards.data]
-    files = [f"{folder}/videos/video{wildcards.video}.mp4", f"{folder}/tool_annotations/video{wildcards.video}-tool.txt"]
+    files = [
+        f"{folder}/videos/video{wildcards.video}.mp4",
+        f"{folder}/tool_annotations/video{wildcards.video}-tool.txt",
+    ]
     # Real videos are the user's, and frames may stand in for them: the job says in a sentence what is missing.
     return files if Path(folder).name in PLAN.drawn else [path for path in files if Path(path).exists()]
 
 
 def extracted_videos(wildcards):
     videos = runs.videos(PLAN.data[wildcards.data])
-    return expand("data/prepared/{data}/videos/video{video:02d}.{ending}", data=wildcards.data, video=videos, ending=["npy", "csv"])
+    return expand(
+        "data/prepared/{data}/videos/video{video:02d}.{ending}",
+        data=wildcards.data,
+        video=videos,
+        ending=["npy", "csv"],
+    )
 
 
 def run_spec(wildcards):

@@ -5,10 +5,12 @@ rule simulate_video:
     output:
         "data/raw/{raw}/videos/video{video}.mp4",
         "data/raw/{raw}/tool_annotations/video{video}-tool.txt",
-    params:
-        spec=drawn_spec,
     log:
         "logs/simulate_video/{raw}-{video}.log",
+    conda:
+        "../../envs/robustloss.yaml"
+    params:
+        spec=drawn_spec,
     shell:
         "python -m robustloss simulate --spec {params.spec:q} --video {wildcards.video}"
         " --out data/raw/{wildcards.raw} > {log} 2>&1"
@@ -20,11 +22,13 @@ rule extract_video:
     output:
         images=temp("data/prepared/{data}/videos/video{video}.npy"),
         index=temp("data/prepared/{data}/videos/video{video}.csv"),
+    log:
+        "logs/extract_video/{data}-{video}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     params:
         spec=data_spec,
         raw=raw_folder,
-    log:
-        "logs/extract_video/{data}-{video}.log",
     shell:
         "python -m robustloss extract --spec {params.spec:q} --video {wildcards.video} --raw {params.raw:q}"
         " --out data/prepared/{wildcards.data}/videos > {log} 2>&1"
@@ -35,12 +39,14 @@ rule assemble_videos:
         ancient(extracted_videos),
     output:
         "data/prepared/{data}/record.json",
-    wildcard_constraints:
-        data=r"cholec80[^/]*",
-    params:
-        spec=data_spec,
     log:
         "logs/assemble_videos/{data}.log",
+    wildcard_constraints:
+        data=r"cholec80[^/]*",
+    conda:
+        "../../envs/robustloss.yaml"
+    params:
+        spec=data_spec,
     shell:
         "python -m robustloss assemble --spec {params.spec:q} --out data/prepared/{wildcards.data} > {log} 2>&1"
 
@@ -48,14 +54,16 @@ rule assemble_videos:
 rule prepare_images:
     output:
         "data/prepared/{data}/record.json",
+    log:
+        "logs/prepare_images/{data}.log",
     wildcard_constraints:
         data=r"(digits|mnist)-[^/]*",
+    conda:
+        "../../envs/robustloss.yaml"
     params:
         spec=data_spec,
         raw=raw_folder,
         download="--download" if SETTINGS["download"] else "",
-    log:
-        "logs/prepare_images/{data}.log",
     shell:
         "python -m robustloss prepare --spec {params.spec:q} --raw {params.raw:q} {params.download}"
         " --out data/prepared/{wildcards.data} > {log} 2>&1"
@@ -66,5 +74,7 @@ rule download_weights:
         f"{SETTINGS['data_root']}/weights/{{weights}}.pth",
     log:
         "logs/download_weights/{weights}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     shell:
         "python -m robustloss weights --out {output:q} > {log} 2>&1"

@@ -11,6 +11,8 @@ rule features:
         classes="results/runs/{run}/{features}/classes.csv",
     log:
         "logs/features/{run}-{features}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
     shell:
         "python -m robustloss features --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"

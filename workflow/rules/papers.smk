@@ -7,11 +7,13 @@ rule count_frames:
         reference="data/reference/{paper}.csv",
     output:
         "results/papers/{paper}/tables/table1.csv",
+    log:
+        "logs/count_frames/{paper}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     params:
         spec=paper_data,
         raw=paper_raw,
-    log:
-        "logs/count_frames/{paper}.log",
     shell:
         "python -m robustloss count --spec {params.spec:q} --raw {params.raw:q} --reference {input.reference:q}"
         " --out {output:q} > {log} 2>&1"
@@ -22,10 +24,12 @@ rule manifest:
         ancient(paper_results),
     output:
         "results/papers/{paper}/manifest.json",
-    params:
-        text=manifest_text,
     log:
         "logs/manifest/{paper}.log",
+    conda:
+        "../../envs/robustloss.yaml"
+    params:
+        text=manifest_text,
     script:
         "../scripts/manifest.py"
 
@@ -39,10 +43,12 @@ rule paper:
     output:
         html="results/papers/{paper}/{paper}.html",
         notebook="results/papers/{paper}/{paper}.ipynb",
-    params:
-        code=PAPER_CODE,
     log:
         "logs/paper/{paper}.log",
+    conda:
+        "../../envs/robustloss.yaml"
+    params:
+        code=PAPER_CODE,
     shell:
         "python -m robustloss paper --notebook {input.notebook:q} --manifest {input.manifest:q}"
         " --out results/papers/{wildcards.paper} > {log} 2>&1"

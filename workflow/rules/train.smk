@@ -9,11 +9,13 @@ rule train:
     output:
         record="results/runs/{run}/run.json",
         history="results/runs/{run}/history.csv",
-    params:
-        spec=run_spec,
     log:
         "logs/train/{run}.log",
+    conda:
+        "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    params:
+        spec=run_spec,
     shell:
         "python -m robustloss train --spec {params.spec:q} --data $(dirname {input.data:q})"
         " --pretrained {input.pretrained:q} --out results/runs/{wildcards.run} > {log} 2>&1"

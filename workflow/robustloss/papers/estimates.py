@@ -10,12 +10,11 @@ from robustloss.papers.measured import Run
 
 
 class Measured(NamedTuple):
-    """A mean with its 95 % interval, and over what the interval is: samples, seeds or nothing."""
+    """A mean with its 95 % interval, if it has one."""
 
     mean: float
     low: float | None = None
     high: float | None = None
-    over: str | None = None
 
 
 def share(runs: Sequence[Run], summary: Callable[[Run], dict], moment: str) -> Measured | None:
@@ -26,7 +25,7 @@ def share(runs: Sequence[Run], summary: Callable[[Run], dict], moment: str) -> M
     prefix = "" if moment == "mean" else f"{moment}_"
     if len(runs) == 1:
         found = summary(runs[0])
-        return Measured(found[moment], found[f"{prefix}low"], found[f"{prefix}high"], "samples")
+        return Measured(found[moment], found[f"{prefix}low"], found[f"{prefix}high"])
     return value(runs, lambda run: summary(run)[moment])
 
 
@@ -35,20 +34,21 @@ def value(runs: Sequence[Run], read: Callable[[Run], float]) -> Measured | None:
     if not runs:
         return None
     mean, interval = over_seeds([read(run) for run in runs])
-    return Measured(mean, *interval, "seeds") if interval else Measured(mean)
+    return Measured(mean, *(interval or ()))
 
 
 def curve(runs: Sequence[Run], column: str, split: str) -> pd.DataFrame:
     """Columns mean, low and high of a column of the runs' epochs, by epoch; low and high are NaN for one seed."""
-    values = pd.concat([run.curve(column, split) for run in runs], axis=1)
-    found = {epoch: over_seeds(row.to_list()) for epoch, row in values.iterrows()}
-    rows = {epoch: (mean, *(interval or (float("nan"),) * 2)) for epoch, (mean, interval) in found.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
+    return _by_label([run.curve(column, split) for run in runs])
 
 
 def per_class(runs: Sequence[Run], column: str, split: str) -> pd.DataFrame:
-    """As `curve`, by class id at the last epoch; a class without a value in some run is left out."""
-    values = pd.concat([run.last_classes(split)[column] for run in runs], axis=1).dropna()
-    found = {label: over_seeds(row.to_list()) for label, row in values.iterrows()}
-    rows = {label: (mean, *(interval or (float("nan"),) * 2)) for label, (mean, interval) in found.items()}
+    """As `curve`, by class id at the last epoch; a class without images in the split has no row."""
+    return _by_label([run.last_classes(split)[column] for run in runs])
+
+
+def _by_label(columns: list[pd.Series]) -> pd.DataFrame:
+    found = {label: over_seeds(values.to_list()) for label, values in pd.concat(columns, axis=1).iterrows()}
+    nothing = (float("nan"),) * 2
+    rows = {label: (mean, *(interval or nothing)) for label, (mean, interval) in found.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])

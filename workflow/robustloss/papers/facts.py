@@ -27,18 +27,12 @@ def footer(collection: Collection, table: str, rows: Sequence[str], note: str = 
     return "  ·  ".join(part for part in parts if part)
 
 
-def interval_note(collection: Collection, table: str) -> str:
-    """Over what the 95 % intervals of a table are."""
-    counts = _seed_counts(collection, table)
-    kinds = ["over the samples of one seed"] if 1 in counts else []
+def interval_note(collection: Collection, table: str, samples: bool = True) -> str:
+    """Over what the 95 % intervals of a table are; without `samples`, of what has none for a single seed."""
+    counts = {len(collection.of(table, row)) for row in collection.rows(table)} - {0}
+    kinds = ["over the samples of one seed"] if samples and 1 in counts else []
     kinds += [f"over {count} seeds (Student's t)" for count in sorted(counts - {1})]
     return f"95 % intervals {' or '.join(kinds)}" if kinds else ""
-
-
-def seed_note(collection: Collection, table: str) -> str:
-    """As `interval_note`, of what has no interval for a single seed."""
-    several = _seed_counts(collection, table) - {1}
-    return interval_note(collection, table) if several else ""
 
 
 def overview(collection: Collection) -> pd.DataFrame:
@@ -80,13 +74,11 @@ def hardware(runs: Iterable[Run]) -> str:
     return _joined(_machine(run.record["environment"]) for run in runs)
 
 
-def _seed_counts(collection: Collection, table: str) -> set[int]:
-    return {len(collection.of(table, row)) for row in collection.rows(table)} - {0}
-
-
 def _machine(environment: dict) -> str:
-    threads = f", {environment['threads']} threads" if environment.get("device") == "cpu" else ""
-    return environment["hardware"] + (threads if environment.get("threads") != 1 else threads.removesuffix("s"))
+    if environment.get("device") != "cpu":
+        return environment["hardware"]
+    count = environment["threads"]
+    return f"{environment['hardware']}, {count} thread{'s' if count > 1 else ''}"
 
 
 def _images(runs: Sequence[Run]) -> str:

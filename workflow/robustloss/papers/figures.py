@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -14,7 +16,6 @@ from robustloss.papers.formulas import to_mathtext
 from robustloss.papers.tables import Distance, Share
 
 PUBLISHED = {"marker": "D", "markersize": 6.5, "markerfacecolor": "none", "linestyle": "none"}
-
 MAJORITY = {"color": style.GREY, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 1}
 
 
@@ -35,17 +36,20 @@ def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: 
     marks = style.marks(collection.all_rows())
     run = [row for row in rows if collection.of(table, row)]
     for axis, panel in zip(axes, panels, strict=True):
-        for row in run:
-            curve = estimates.curve(collection.of(table, row), panel.column, split).loc[panel.first_epoch :]
+        curves = {row: estimates.curve(collection.of(table, row), panel.column, split) for row in run}
+        curves = {row: curve.loc[panel.first_epoch :] for row, curve in curves.items()}
+        for row, curve in curves.items():
             axis.plot(curve.index, curve["mean"], **marks[row].drawn())
-            if curve["low"].notna().any():
-                axis.fill_between(curve.index, curve["low"], curve["high"], color=marks[row].color, alpha=0.15, lw=0)
         axis.set(title=panel.title, xlabel="epoch", ylabel=panel.unit)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if panel.scale == "log" and run:
-            _plain_log(axis, "y")
+        axis.set_yscale(panel.scale)
+        _bands(axis, curves, marks)
+        if panel.scale == "log":
+            _plain_log(axis.yaxis)
     _legend(figure, [_entry(collection, table, row, marks[row]) for row in run])
-    style.footer(figure, facts.footer(collection, table, rows, facts.seed_note(collection, table), split))
+    style.footer(
+        figure, facts.footer(collection, table, rows, facts.interval_note(collection, table, samples=False), split)
+    )
     return figure
 
 
@@ -75,7 +79,9 @@ def by_class(collection: Collection, table: str, rows: Sequence[str], split: str
     counts.margins(x=0.15)
     counts.set(title=f"images per class (split {split})", xlabel="images")
     _legend(figure, [_entry(collection, table, row, marks[row], line=False) for row in run])
-    style.footer(figure, facts.footer(collection, table, rows, facts.seed_note(collection, table), split))
+    style.footer(
+        figure, facts.footer(collection, table, rows, facts.interval_note(collection, table, samples=False), split)
+    )
     return figure
 
 
@@ -106,12 +112,22 @@ def summary(collection: Collection, table: str, shares: Sequence[Share], distanc
     return figure
 
 
-def _figure(panels: int, width: float, height: float, **grid) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, width: float, height: float, sharey: bool = False, **grid) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.09)
-    sharey = grid.pop("sharey", False)
     axes = figure.subplots(1, panels, squeeze=False, sharey=sharey, gridspec_kw=grid)
     return figure, list(axes[0])
+
+
+def _bands(axis: Axes, curves: dict[str, pd.DataFrame], marks: dict[str, style.Mark]) -> None:
+    """Intervals over seeds. The curves alone set the limits: the interval of two seeds may be wide beyond reading."""
+    banded = {row: curve for row, curve in curves.items() if curve["low"].notna().any()}
+    if banded:
+        axis.margins(y=0.2)
+        axis.autoscale_view()
+        axis.autoscale(False)
+    for row, curve in banded.items():
+        axis.fill_between(curve.index, curve["low"], curve["high"], color=marks[row].color, alpha=0.15, lw=0)
 
 
 def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], distance: Distance, marks: dict) -> None:
@@ -126,7 +142,8 @@ def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], dis
             axis.plot(printed.value / printed_base.value, place, color=style.GREY, **PUBLISHED)
     axis.margins(x=0.08)
     axis.set(title=f"{to_mathtext(distance.heading)} relative to function {distance.relative_to}", xlabel="ratio")
-    _plain_log(axis, "x")
+    axis.set_xscale("log")
+    _plain_log(axis.xaxis)
 
 
 def _point(axis: Axes, place: int, found: estimates.Measured | None, mark: style.Mark, factor: float) -> None:
@@ -142,10 +159,8 @@ def _published(axis: Axes, place: int, cell) -> None:
         axis.plot(cell.value, place, color=style.GREY, **PUBLISHED)
 
 
-def _plain_log(axis: Axes, which: str) -> None:
-    """A logarithmic axis labelled with plain numbers, also between the powers of ten."""
-    getattr(axis, f"set_{which}scale")("log")
-    line = axis.xaxis if which == "x" else axis.yaxis
+def _plain_log(line: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, also between the powers of ten."""
     low, high = line.get_view_interval()
     line.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
     line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
