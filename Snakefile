@@ -23,3 +23,8 @@ rule all:
 rule table1:
     input:
         "results/papers/ding2025/tables/table1.csv",
+
+
+# What a user can mend, said once more where it is seen: in the last lines.
+onerror:
+    print(*sentences(log), sep="\n", file=sys.stderr)

@@ -44,7 +44,7 @@ def test_unknown_key_is_named_with_the_nearest_valid_one(settings):
 
 
 def test_wrong_type_says_what_is_wanted(settings):
-    assert "seeds.0: '1' is not a whole number from 0" in refused(settings | {"seeds": ["1"]})
+    assert "seeds.0: 'one' is not a whole number from 0" in refused(settings | {"seeds": ["one"]})
     assert "threads: 'two' is not a whole number from 1" in refused(settings | {"threads": "two"})
     assert "batch_size: 0.5 is not a whole number from 2" in refused(settings, demo(training={"batch_size": 0.5}))
 
@@ -92,6 +92,11 @@ def test_video_ranges():
     paper = {"scales": {"x": {"data": {"splits": {"train": "1-3, 68", "test": [4], "evaluation": "one"}}}}}
     splits = config.expand_videos(copy.deepcopy(paper))["scales"]["x"]["data"]["splits"]
     assert splits == {"train": [1, 2, 3, 68], "test": [4], "evaluation": "one"}
+
+
+def test_texts_from_a_command_line_mean_what_yaml_would_read(settings):
+    found, _ = config.load(settings | {"seeds": ["0", "1"], "download": "false", "threads": "2"})
+    assert (found["seeds"], found["download"], found["threads"]) == ([0, 1], False, 2)
 
 
 def test_merge_lays_mappings_over_each_other_and_replaces_lists():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from torch.nn import functional as F
 
 from robustloss import losses
@@ -112,14 +112,9 @@ def test_optimal_logit_gap(index, gap):
     assert found == pytest.approx(gap, abs=5e-4)
 
 
-def test_function_7_is_lowest_where_its_gradient_vanishes():
-    # f_y and the others solve 1 / f_y = log(f_y / f_j) + 1, found here by bisection, apart from any loss code.
-    low, high = 0.2, 0.9
-    for _ in range(60):
-        middle = (low + high) / 2
-        value = 1 / middle - 1 - math.log(middle * (K - 1) / (1 - middle))
-        low, high = (middle, high) if value > 0 else (low, middle)
-    gap = math.log(low * (K - 1) / (1 - low))
+def test_function_7_is_stationary_where_the_gap_is_one_over_the_probability():
+    # With equal wrong logits the printed gradient at y is (1 - f_y)(f_y × gap - 1), so gap = 1 + (K - 1) exp(-gap).
+    gap = brentq(lambda z: 1 + (K - 1) * math.exp(-z) - z, 0, 10, xtol=1e-14)
     logits = torch.tensor([[gap] + [0.0] * (K - 1)], dtype=torch.float64)
     assert autograd(7, logits, torch.tensor([0])).abs().max() < 1e-12
     assert gap == pytest.approx(1.899, abs=5e-4)

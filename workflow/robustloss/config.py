@@ -17,6 +17,8 @@ PAPER_NAME = re.compile(r"[a-z]+[0-9]{4}")
 # Keys of an attack that say what is attacked, and of a network that frame it; the others are its module's own settings.
 ATTACK_SCOPE = ("name", "split", "epochs", "count")
 NETWORK_FRAME = ("name", "mean", "std", "pretrained")
+# Snakemake hands these on as texts when they come from the command line.
+TYPED = ("papers", "seeds", "threads", "download")
 
 _DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _FRACTION = re.compile(rf"({_DECIMAL})\s*/\s*({_DECIMAL})")
@@ -29,7 +31,7 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
 
     Returns (settings, {paper: experiments}); raises Problem with the key, what is wrong, and the nearest valid key.
     """
-    settings = numbers(settings)
+    settings = {key: typed(value) if key in TYPED else value for key, value in numbers(settings).items()}
     check(settings, "config", "config.yaml", folder)
     papers = {}
     known = sorted(path.stem for path in (folder / "papers").glob("*.yaml"))
@@ -79,6 +81,13 @@ def numbers(value):
         if _EXPONENT.fullmatch(value):
             return float(value)
     return value
+
+
+def typed(value):
+    """`false`, `2` and `[0, 1]` written on a command line, as YAML would read them."""
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def expand_videos(paper: dict) -> dict:

@@ -106,3 +106,9 @@ def manifest_text(wildcards):
 
 def paper_results(wildcards):
     return runs.results(PLAN.manifests[wildcards.paper])
+
+
+def sentences(logs):
+    """What jobs had to tell the user, each once."""
+    lines = [line for log in logs for line in Path(log).read_text(encoding="utf-8").splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith("robustloss: ")))

@@ -9,6 +9,7 @@ from robustloss.data import instruments
 
 RATE = 25  # frames per second, as in Cholec80
 ENTRY = 12  # frames an instrument takes to come in or to leave: less than the second between two annotated frames
+VIEW = 15  # seconds after which the camera looks at other tissue
 LONGEST_TAKE = 4  # seconds after which an instrument is pulled back and comes in anew
 
 ORGANS = np.array(
@@ -71,22 +72,6 @@ def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     facing = np.exp(-((slope_y - 0.5) ** 2 + (slope_x - 0.4) ** 2) / 0.12)
     glint = facing * np.clip(noise(rng, shape, height / 6) - 1.0 + 0.5 * noise(rng, shape, height / 60), 0, 1)
     return np.clip(colours + 190 * glint[..., None], 0, 255)
-
-
-def zooms(still: np.ndarray, levels: int, most: float) -> list[np.ndarray]:
-    """The still at `levels` magnifications from 1 to `most`, bytes; cropping one of them is all that a frame then costs."""
-    pictures = []
-    for scale in np.linspace(1, most, levels):
-        rows, columns = (np.arange(int(n * scale)) / scale for n in still.shape[:2])
-        pictures.append(between(between(still, rows, 0), columns, 1).astype(np.uint8))
-    return pictures
-
-
-def between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-    """Linear interpolation of `values` at fractional `places` along an axis."""
-    low = np.minimum(places.astype(int), values.shape[axis] - 2)
-    part = np.expand_dims(places - low, tuple(k for k in range(values.ndim) if k != axis))
-    return values.take(low, axis) * (1 - part) + values.take(low + 1, axis) * part
 
 
 @dataclass
@@ -186,7 +171,7 @@ def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> It
     for second in range(len(annotation)):
         block = np.empty((RATE, height, 3 * width), np.uint16)
         for image, frame in zip(block, range(RATE * second, RATE * second + RATE), strict=True):
-            image[:] = crops(frame)
+            image[:] = next(crops)
             for appearance in cast:
                 appearance.lay_over(image, frame)
             smoke(image, frame)
@@ -198,19 +183,18 @@ def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> It
         yield block.astype(np.uint8).reshape(RATE, height, width, 3)
 
 
-def camera(rng: np.random.Generator, frames: int, height: int, width: int):
-    """A function frame -> (height, width * 3) uint8: the window that a slowly panning and zooming camera sees."""
-    still = zooms(tissue(rng, int(1.7 * height), int(1.7 * width)), 24, 1.35)
-    level = np.clip(np.rint(11.5 + 6 * path(rng, frames, 150)), 0, len(still) - 1).astype(int)
-    centre = np.clip(0.5 + 0.16 * np.stack([path(rng, frames, 80) for _ in range(2)], 1), 0, 1)
-
-    def crop(frame: int) -> np.ndarray:
-        picture = still[level[frame]]
-        room = np.array(picture.shape[:2]) - (height, width)
-        top, left = np.rint(np.clip(centre[frame] * picture.shape[:2] - (height / 2, width / 2), 0, room)).astype(int)
-        return picture[top : top + height, left : left + width].reshape(height, -1)
-
-    return crop
+def camera(rng: np.random.Generator, frames: int, height: int, width: int) -> Iterator[np.ndarray]:
+    """Yield (height, width * 3) uint8 windows on tissue as a camera pans and zooms slowly, looking elsewhere after a while."""
+    for start in range(0, frames, RATE * VIEW):
+        length = min(RATE * VIEW, frames - start)
+        still = tissue(rng, int(1.75 * height), int(1.75 * width)).astype(np.uint8)
+        sizes = [[int(n / scale) for n in still.shape[:2]] for scale in np.linspace(1, 1.2, 16)]
+        zoomed = [still[np.linspace(0, len(still) - 1, h, dtype=int)][:, np.linspace(0, still.shape[1] - 1, w, dtype=int)] for h, w in sizes]
+        level = np.clip(np.rint(7.5 + 4 * path(rng, length, 150)), 0, 15).astype(int)
+        places = 0.5 + 0.25 * np.stack([path(rng, length, 80) for _ in range(2)], 1)
+        for place, picture in zip(np.clip(places, 0, 1), map(zoomed.__getitem__, level), strict=True):
+            top, left = (place * (picture.shape[0] - height, picture.shape[1] - width)).astype(int)
+            yield picture[top : top + height, left : left + width].reshape(height, -1)
 
 
 def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -220,7 +204,7 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     radius = rng.uniform(0.76, 0.92) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.3, 0.5) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.6, 0.72) * rng.uniform(0.92, 1.08, 3)
+    cast = rng.uniform(0.6, 0.7) * rng.uniform(0.94, 1.06, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
 

@@ -48,7 +48,7 @@ def overview(collection: Collection) -> pd.DataFrame:
             f"{label}: {attack['summary']['count']:,}" for run in runs for label, attack in run.attacks.items()
         ),
         "networks": networks(runs),
-        "trained": f"{len(runs)} networks, {_joined(run.last_epoch for run in runs)} epochs, {seeds(runs)}",
+        "trained": _trained(runs),
         "rows not run": _not_run(collection),
         "hardware": hardware(runs),
         "versions": _joined(_versions(run) for run in runs),
@@ -79,6 +79,11 @@ def _machine(environment: dict) -> str:
         return environment["hardware"]
     count = environment["threads"]
     return f"{environment['hardware']}, {count} thread{'s' if count > 1 else ''}"
+
+
+def _trained(runs: Sequence[Run]) -> str:
+    epochs = _joined(run.last_epoch for run in runs)
+    return f"{len(runs)} networks, {epochs} epochs, {seeds(runs)}" if runs else ""
 
 
 def _images(runs: Sequence[Run]) -> str:
@@ -114,7 +119,7 @@ def _time(runs: Sequence[Run]) -> str:
         "attacks": sum(attack["environment"]["seconds"] for run in runs for attack in run.attacks.values()),
     }
     parts = ", ".join(f"{what} {value:,.0f} s" for what, value in seconds.items())
-    return f"{sum(seconds.values()):,.0f} s ({parts})"
+    return f"{sum(seconds.values()):,.0f} s ({parts})" if runs else ""
 
 
 def _joined(texts: Iterable) -> str:

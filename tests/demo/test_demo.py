@@ -1,0 +1,82 @@
+"""What `make demo` made, looked at after it ran: `pytest tests/demo`."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "results/papers/ding2025"
+TABLE3 = ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict:
+    return json.loads((PAPER / "manifest.json").read_text())
+
+
+def table(name: str) -> list[dict]:
+    with open(PAPER / "tables" / f"{name}.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_every_row_was_trained_attacked_and_measured(manifest):
+    assert list(manifest["rows"]["table3"]) == TABLE3
+    for rows in manifest["rows"].values():
+        for (run,) in rows.values():
+            record = json.loads((ROOT / run["directory"] / "run.json").read_text())
+            epochs = record["spec"]["epochs"]
+            weights = sorted((ROOT / run["directory"] / "weights").glob("*.safetensors"))
+            assert len(weights) == epochs == 10
+            for folder in (run["features"], run["attacks"]["pgd"]):
+                assert len(list((ROOT / folder / "samples").glob("*.npz"))) == epochs
+
+
+def test_networks_learnt_and_the_attack_attacks(manifest):
+    """Plain cross-entropy beats the majority class when clean, and loses much of it under attack."""
+    run = manifest["rows"]["table3"]["1"][0]
+    clean = json.loads((ROOT / run["features"] / "features.json").read_text())["summary"]["test"]
+    attack = json.loads((ROOT / run["attacks"]["pgd"] / "attack.json").read_text())["summary"]
+    assert clean["accuracy"]["last"] > clean["majority"] + 0.1
+    assert attack["robust_accuracy"]["last"] < attack["clean_accuracy"]["last"] - 0.1
+
+
+def test_tables_stand_beside_the_published_numbers():
+    rows = table("table3")
+    printed = [row for row in rows if any("31.09" in value for value in row.values())]
+    assert len(printed) == 1
+    counts = {row["tool"]: row for row in table("table1")}
+    assert counts["Hook"]["published"] == "44887"
+    assert int(counts["all"]["ours"]) == int(counts["all"]["train"]) + int(counts["all"]["test"])
+    for name in ("table2", "table4"):
+        assert table(name)
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3", "figure4", "figure5"])
+def test_figures_are_pictures_with_something_on_them(name):
+    with Image.open(PAPER / "figures" / f"{name}.png") as picture:
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(2**24)) > 20
+    assert (PAPER / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_is_whole_and_self_contained():
+    page = (PAPER / "ding2025.html").read_text()
+    for item in ("Table 1", "Table 2", "Table 3", "Table 4", "Figure 2", "Figure 3", "Figure 4", "Figure 5"):
+        assert item in page
+    assert "Traceback" not in page
+    sources = re.findall(r'<img[^>]*src="([^"]{0,40})', page)
+    assert len(sources) >= 4
+    assert all(source.startswith("data:image/") for source in sources)
+
+
+def test_a_second_demo_has_nothing_to_do():
+    found = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--config", "scale=demo"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "Nothing to be done" in found.stdout + found.stderr

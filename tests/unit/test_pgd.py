@@ -1,0 +1,303 @@
+"""PGD against closed forms, a textbook version, and the properties that an attack must have."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustloss import attacks, models
+from robustloss.attacks import gradients
+from robustloss.errors import Problem
+
+perturb = attacks.load("pgd")
+SETTINGS = {"epsilon": 8 / 255, "step_size": 2 / 255, "steps": 7}
+
+
+class Linear(nn.Module):
+    def __init__(self, weight, scale=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.scale = scale
+
+    def forward(self, images):
+        return self.scale * (images.flatten(1) @ self.weight.T)
+
+
+class Scaled(nn.Module):
+    def __init__(self, body, scale):
+        super().__init__()
+        self.body, self.scale = body, scale
+
+    def forward(self, images):
+        return self.scale * self.body(images)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network(shape=(12, 12, 3), classes=5, dtype=torch.float64):
+    torch.manual_seed(0)
+    return models.build({"name": "small", "width": 4, "mean": 0.5, "std": 0.25}, classes, shape).to(dtype).eval()
+
+
+def draw(count=6, channels=3, side=12, classes=5, dtype=torch.float64):
+    images = torch.rand(count, channels, side, side, generator=seeded(1), dtype=dtype)
+    return images, torch.randint(classes, (count,), generator=seeded(2))
+
+
+def mlp(inputs=36, classes=10):
+    """A network in float32 whose typical gap between the two largest logits is 1, and images with its own labels."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, classes)).eval()
+    images = torch.rand(200, 1, 6, 6, generator=seeded())
+    with torch.no_grad():
+        top = body(images).topk(2, 1).values
+        model = Scaled(body, 1 / (top[:, 0] - top[:, 1]).median().item()).eval()
+        return model, images, model(images).argmax(1)
+
+
+def success(model, images, labels, **settings):
+    adversarial = perturb(model, images, labels, seeded(), **settings)
+    with torch.no_grad():
+        return (model(adversarial).argmax(1) != labels).float().mean().item()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "exact_cross_entropy"])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_reaches_the_optimum_of_a_linear_model(loss, random_start):
+    weight = torch.randn(2, 27, generator=seeded(), dtype=torch.float64)
+    images, labels = draw(20, 3, 3, classes=2)
+    other = weight[1 - labels] - weight[labels]
+    optimum = (images + 0.1 * other.sign().view_as(images)).clamp(0, 1)
+    settings = {"epsilon": 0.1, "step_size": 0.03, "steps": 8, "random_start": random_start, "loss": loss}
+    found = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
+    assert torch.allclose(found, optimum, rtol=0, atol=1e-12)
+
+
+def textbook(model, images, labels, epsilon, step_size, steps):
+    x = images.clone()
+    for _ in range(steps):
+        x.requires_grad_(True)
+        F.cross_entropy(model(x), labels).backward()
+        x = x.detach() + step_size * x.grad.sign()
+        x = torch.max(torch.min(x, images + epsilon), images - epsilon).clamp(0, 1)
+    return x
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+def test_iterates_are_the_textbook_ones(steps):
+    model, (images, labels) = network(), draw()
+    expected = textbook(model, images, labels, 0.03, 0.01, steps)
+    found = perturb(model, images, labels, seeded(), epsilon=0.03, step_size=0.01, steps=steps)
+    assert not torch.equal(expected, images)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "exact_cross_entropy"])
+@pytest.mark.parametrize(("random_start", "restarts"), [(False, 1), (True, 1), (True, 3)])
+@pytest.mark.parametrize("epsilon", [2 / 255, 0.3, 1.0])
+def test_stays_in_the_ball_and_among_images(epsilon, random_start, restarts, loss):
+    model = network(dtype=torch.float32)
+    images, labels = draw(dtype=torch.float32)
+    images[0], images[1] = 0, 1
+    before = images.clone()
+    settings = {"step_size": epsilon / 2, "steps": 4, "random_start": random_start, "restarts": restarts, "loss": loss}
+    found = perturb(model, images, labels, seeded(), epsilon=epsilon, **settings)
+    assert found.shape == images.shape
+    assert found.dtype == images.dtype
+    assert (found - images).abs().max() <= epsilon + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert not torch.equal(found, images)
+    assert torch.equal(images, before)
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "exact_cross_entropy"])
+def test_raises_the_loss_of_every_sample(loss):
+    model, (images, labels) = network(), draw()
+    found = perturb(model, images, labels, seeded(), **SETTINGS, loss=loss)
+    with torch.no_grad():
+        clean, adversarial = (F.cross_entropy(model(x), labels, reduction="none") for x in (images, found))
+    assert (adversarial > clean).all()
+
+
+def test_closed_form_gradients_are_those_of_autograd():
+    logits = 3 * torch.randn(50, 7, generator=seeded(), dtype=torch.float64)
+    labels = torch.randint(7, (50,), generator=seeded())
+    for function, loss in (
+        (gradients.cross_entropy, lambda z: F.cross_entropy(z, labels, reduction="sum")),
+        (gradients.exact_cross_entropy, lambda z: gradients.wrong_log_odds(z, labels).sum()),
+    ):
+        inputs = logits.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(loss(inputs), inputs)
+        assert torch.allclose(function(logits, labels), expected, rtol=0, atol=1e-12)
+    probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    assert torch.allclose(gradients.wrong_log_odds(logits, labels), -torch.logit(probability), rtol=0, atol=1e-9)
+    exact = gradients.exact_cross_entropy(logits, labels) * (1 - probability)[:, None]
+    assert torch.allclose(exact, gradients.cross_entropy(logits, labels), rtol=0, atol=1e-12)
+
+
+def test_exact_direction_keeps_its_success_when_logits_grow_and_the_usual_one_collapses():
+    model, images, labels = mlp()
+    settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 10}
+    scaled = {scale: Scaled(model, scale).eval() for scale in (0.01, 1, 10, 100)}
+    exact = {
+        scale: success(net, images, labels, **settings, loss="exact_cross_entropy") for scale, net in scaled.items()
+    }
+    usual = {scale: success(net, images, labels, **settings) for scale, net in scaled.items()}
+    assert usual[1] == pytest.approx(exact[1], abs=0.05)
+    assert exact[1] > 0.8
+    assert exact[10] == pytest.approx(exact[1], abs=0.03)
+    assert exact[100] == pytest.approx(exact[1], abs=0.03)
+    # Small logits weigh all wrong classes alike, which is another direction but not the loss of one.
+    assert exact[0.01] > 0.75
+    assert usual[100] < exact[100] / 2
+
+
+@pytest.mark.parametrize("scale", [2.0**-7, 2.0**7])
+def test_exact_direction_of_two_classes_is_the_same_bit_by_bit_at_any_scale(scale):
+    weight = torch.randn(2, 27, generator=seeded())
+    images, labels = draw(50, 3, 3, classes=2, dtype=torch.float32)
+    first, other = (
+        perturb(Linear(weight, factor).eval(), images, labels, seeded(), **SETTINGS, loss="exact_cross_entropy")
+        for factor in (1, scale)
+    )
+    assert torch.equal(first, other)
+
+
+def test_restarts_keep_the_first_success_else_the_largest_loss():
+    model, images, labels = mlp()
+    model, images, labels = model.double(), images[:40].double(), labels[:40]
+    settings = {"epsilon": 0.2, "step_size": 0.02, "steps": 1, "random_start": True}
+    found = perturb(model, images, labels, seeded(), **settings, restarts=4)
+    generator, kinds = seeded(), set()
+    for image, label, kept in zip(images, labels, found, strict=True):
+        image, label = image[None], label[None]
+        candidates = torch.cat([perturb(model, image, label, generator, **settings) for _ in range(4)])
+        with torch.no_grad():
+            logits = model(candidates)
+        wrong = logits.argmax(1) != label
+        best = (
+            wrong.int().argmax() if wrong.any() else F.cross_entropy(logits, label.expand(4), reduction="none").argmax()
+        )
+        kinds.add((wrong.any().item(), best.item() > 0))
+        assert torch.allclose(kept, candidates[best], rtol=0, atol=1e-9)
+    assert {(False, True), (True, True)} <= kinds  # both rules decided something
+
+
+def test_repeated_calls_agree_bit_by_bit_and_other_seeds_do_not():
+    model = network(dtype=torch.float32)
+    images, labels = draw(dtype=torch.float32)
+    settings = {**SETTINGS, "random_start": True, "restarts": 2}
+    first, again, other = (perturb(model, images, labels, seeded(seed), **settings) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_results_do_not_depend_on_the_batch_size(size):
+    model, (images, labels) = network(), draw(9)
+    settings = {**SETTINGS, "random_start": True, "restarts": 3}
+    whole = perturb(model, images, labels, seeded(), **settings)
+    generator = seeded()
+    parts = [
+        perturb(model, *batch, generator, **settings)
+        for batch in zip(images.split(size), labels.split(size), strict=True)
+    ]
+    assert torch.allclose(torch.cat(parts), whole, rtol=0, atol=1e-9)
+
+
+def test_works_where_gradients_are_off_and_leaves_none_in_the_weights():
+    model, (images, labels) = network(), draw()
+    expected = perturb(model, images, labels, seeded(), **SETTINGS)
+    with torch.no_grad():
+        assert torch.equal(perturb(model, images, labels, seeded(), **SETTINGS), expected)
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+def test_evaluation_copy_is_attacked_as_the_model_is():
+    model, (images, labels) = network(), draw()
+    copy = models.evaluation_copy(model, "cpu")
+    found, expected = (perturb(net, images, labels, seeded(), **SETTINGS) for net in (copy, model))
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epsilon": 8}, "epsilon is a fraction of the pixel range: write 8/255, not 8"),
+        ({"epsilon": 0}, "epsilon must be above 0"),
+        ({"epsilon": float("nan")}, "epsilon must be above 0"),
+        ({"step_size": 0}, "step_size is a fraction"),
+        ({"step_size": 2}, "step_size is a fraction"),
+        ({"steps": 0}, "steps and restarts are whole numbers from 1"),
+        ({"restarts": 0, "random_start": True}, "steps and restarts are whole numbers from 1"),
+        ({"restarts": 2}, "set random_start: true"),
+        ({"loss": "cross_entropi"}, "did you mean 'cross_entropy'"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_sentence(settings, sentence):
+    with pytest.raises(Problem, match=sentence):
+        perturb(network(), *draw(), seeded(), **{**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda images, labels: (images * 255, labels), "divide pixels by 255"),
+        (lambda images, labels: (images - 0.5, labels), "must lie in"),
+        (lambda images, labels: (images * float("nan"), labels), "must lie in"),
+        (lambda images, labels: ((images * 255).byte(), labels), "floating-point"),
+        (lambda images, labels: (images[0], labels), "images must be"),
+        (lambda images, labels: (images[:0], labels[:0]), "images must be"),
+        (lambda images, labels: (images, labels[1:]), "labels"),
+        (lambda images, labels: (images, labels - 5), "labels count classes from 0, but one is -"),
+        (lambda images, labels: (images, labels + 5), "is not one of the network's 5 classes"),
+        (lambda images, labels: (images, labels.int()), "labels must be int64"),
+    ],
+)
+def test_bad_inputs_are_refused_in_one_sentence(change, sentence):
+    with pytest.raises(Problem, match=sentence):
+        perturb(network(), *change(*draw()), seeded(), **SETTINGS)
+
+
+class Wrong(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, images):
+        return self.output(images)
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (lambda x: x.mean((2, 3)) * float("nan"), "NaN or infinite"),
+        (lambda x: x.mean((2, 3)) / 0, "NaN or infinite"),
+        (lambda x: (x - x).sqrt().mean((2, 3)), "gradient are NaN"),
+        (lambda x: x.mean((1, 2, 3)), "must return logits"),
+        (lambda x: x.flatten(0, 1).mean(2), "must return logits"),
+        (lambda x: x.detach().mean((2, 3)), "differentiably"),
+        (lambda x: F.one_hot(x.mean((2, 3)).argmax(1), 3).float(), "differentiably"),
+    ],
+)
+def test_networks_that_cannot_be_attacked_are_refused_in_one_sentence(output, sentence):
+    images, labels = draw(classes=3)
+    with pytest.raises(Problem, match=sentence):
+        perturb(Wrong(output).eval(), images, labels, seeded(), **SETTINGS)
+
+
+def test_a_network_in_training_mode_is_refused():
+    with pytest.raises(Problem, match="training mode"):
+        perturb(network().train(), *draw(), seeded(), **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("pgb", "did you mean 'pgd'"), ("gradients", "defines no function 'perturb'")]
+)
+def test_unknown_attacks_are_refused_in_one_sentence(name, sentence):
+    with pytest.raises(Problem, match=sentence):
+        attacks.load(name)
