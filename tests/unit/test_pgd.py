@@ -47,13 +47,13 @@ def draw(count=6, channels=3, side=12, classes=5, dtype=torch.float64):
 
 
 def mlp(inputs=36, classes=10):
-    """A network in float32 whose typical gap between the two largest logits is 1, and images with its own labels."""
+    """A network in float32 whose typical gap between the two largest logits is 5, and images with its own labels."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, classes)).eval()
     images = torch.rand(200, 1, 6, 6, generator=seeded())
     with torch.no_grad():
         top = body(images).topk(2, 1).values
-        model = Scaled(body, 1 / (top[:, 0] - top[:, 1]).median().item()).eval()
+        model = Scaled(body, 5 / (top[:, 0] - top[:, 1]).median().item()).eval()
         return model, images, model(images).argmax(1)
 
 

@@ -7,14 +7,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from robustloss import config as configuration
 from robustloss import runs
-from robustloss.code import code_digest
+from robustloss.code import code_digest, plugin
 from robustloss.errors import Problem
 from robustloss.files import canonical
 
 try:
     SETTINGS, PAPERS = configuration.load(config)
     PLAN = runs.plan(SETTINGS, PAPERS)
-    PAPER_CODE = code_digest("robustloss.papers")
 except Problem as problem:
     sys.exit(f"robustloss: {problem}")
 
@@ -98,6 +97,10 @@ def paper_annotations(wildcards):
     folder = paper_raw(wildcards)
     videos = runs.videos(paper_data(wildcards)) if Path(folder).name in PLAN.drawn else []
     return expand("{folder}/tool_annotations/video{video:02d}-tool.txt", folder=folder, video=videos)
+
+
+def paper_code(wildcards):
+    return code_digest("robustloss.papers", plugin("papers", wildcards.paper))
 
 
 def manifest_text(wildcards):

@@ -48,7 +48,7 @@ rule paper:
     conda:
         "../../envs/robustloss.yaml"
     params:
-        code=PAPER_CODE,
+        code=paper_code,
     shell:
         "python -m robustloss paper --notebook {input.notebook:q} --manifest {input.manifest:q}"
         " --out results/papers/{wildcards.paper} > {log} 2>&1"

@@ -27,8 +27,8 @@ PARAMETER_UNITS = (7, 8)
 REFERENCE_BITS = 0x60
 
 # On real frames enlarged to 854 x 480 this comes within 0.13 grey levels (mean; at most 6) of a float computation, as
-# does converting to RGB and then resizing with Pillow, which takes four times as long. Without the exact flags swscale
-# is 1 level too dark and its result depends on the processor's instruction set.
+# does converting to RGB and then resizing with Pillow, which takes over three times as long. Without the exact flags it
+# is a whole level too dark.
 BICUBIC_EXACT = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
