@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 from torch.nn import functional as F
 
@@ -187,6 +188,13 @@ def test_restarts_keep_the_first_success_else_the_largest_loss():
     assert {(False, True), (True, True)} <= kinds  # both rules decided something
 
 
+def test_random_start_is_uniform_in_the_ball():
+    images, labels = torch.full((20, 3, 12, 12), 0.5, dtype=torch.float64), torch.zeros(20, dtype=torch.int64)
+    settings = {"epsilon": 0.1, "step_size": 1e-12, "steps": 1, "random_start": True}
+    start = (perturb(network(), images, labels, seeded(), **settings) - images).flatten().numpy()
+    assert kstest(start, "uniform", args=(-0.1, 0.2)).pvalue > 0.01
+
+
 def test_repeated_calls_agree_bit_by_bit_and_other_seeds_do_not():
     model = network(dtype=torch.float32)
     images, labels = draw(dtype=torch.float32)
@@ -277,6 +285,7 @@ class Wrong(nn.Module):
     [
         (lambda x: x.mean((2, 3)) * float("nan"), "NaN or infinite"),
         (lambda x: x.mean((2, 3)) / 0, "NaN or infinite"),
+        (lambda x: x.mean((2, 3)) + torch.tensor([0, 0, -torch.inf]), "NaN or infinite"),
         (lambda x: (x - x).sqrt().mean((2, 3)), "gradient are NaN"),
         (lambda x: x.mean((1, 2, 3)), "must return logits"),
         (lambda x: x.flatten(0, 1).mean(2), "must return logits"),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "notebooks", "data/reference", "data/sources.csv")
+COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "notebooks", "envs", "data/reference", "data/sources.csv")
 # All rows of all tables, but three short clips, two epochs and few attacked images.
 SHRUNKEN = {
     "data": {
@@ -51,7 +51,8 @@ class Study:
 
     def scheduled(self) -> dict[str, set[str]]:
         """What a dry run would do: {rule: its wildcards' values}."""
-        text = self.snakemake("-n", "--nocolor").stdout
+        found = self.snakemake("-n", "--nocolor")
+        text = found.stdout + found.stderr
         jobs: dict[str, set[str]] = {}
         rule = None
         for line in text.splitlines():

@@ -15,12 +15,16 @@ PACKAGE = "robustloss"
 ROOT = Path(__file__).parent
 
 # These report, store or describe a computation and cannot change a number, so they are no part of a result's identity.
-NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("errors", "files", "progress", "provenance"))
+NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("code", "errors", "files", "progress", "provenance"))
+# The function that makes a module one of a family; its other modules are helpers.
+FUNCTIONS = {"losses": "loss", "models": "network", "attacks": "perturb"}
 
 
 def plugins(family: str) -> list[str]:
     """The names that a yaml may use in `family` (losses, models, attacks, data): its modules."""
-    return sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
+    names = sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
+    wanted = FUNCTIONS.get(family)
+    return [name for name in names if wanted is None or _function(f"{PACKAGE}.{family}.{name}", wanted)]
 
 
 def plugin(family: str, name: str) -> str:
@@ -63,12 +67,12 @@ def code_digest(*entries: str) -> str:
 
 def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
     """The keyword-only parameters of a function in a module: (required, optional)."""
-    for node in _tree(module).body:
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
-            required = [argument.arg for argument, default in pairs if default is None]
-            return required, [argument.arg for argument, default in pairs if default is not None]
-    raise Problem(f"{_file(module)} defines no function '{function}': a module of this family needs one")
+    node = _function(module, function)
+    if node is None:
+        raise Problem(f"{_file(module)} defines no function '{function}': a module of this family needs one")
+    pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
+    required = [argument.arg for argument, default in pairs if default is None]
+    return required, [argument.arg for argument, default in pairs if default is not None]
 
 
 def check_settings(where: str, module: str, function: str, settings) -> None:
@@ -82,6 +86,11 @@ def check_settings(where: str, module: str, function: str, settings) -> None:
     for key in required:
         if key not in settings:
             raise Problem(f"{where}: the key '{key}' is missing")
+
+
+def _function(module: str, name: str) -> ast.FunctionDef | None:
+    functions = [node for node in _tree(module).body if isinstance(node, ast.FunctionDef) and node.name == name]
+    return functions[0] if functions else None
 
 
 def _file(module: str) -> Path | None:

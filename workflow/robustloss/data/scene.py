@@ -14,12 +14,12 @@ LONGEST_TAKE = 4  # seconds after which an instrument is pulled back and comes i
 
 ORGANS = np.array(
     [
-        (118, 42, 32),  # liver
-        (142, 58, 44),
-        (176, 112, 98),  # gall bladder
-        (206, 146, 78),  # fat
-        (186, 92, 78),  # bowel
-        (128, 62, 58),  # abdominal wall
+        (132, 54, 42),  # liver
+        (146, 62, 48),
+        (164, 96, 82),  # gall bladder
+        (184, 118, 66),  # fat
+        (172, 80, 68),  # bowel
+        (136, 64, 58),  # abdominal wall
     ],
     np.float64,
 )
@@ -59,12 +59,12 @@ def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     fields = np.stack([rng.uniform(0.2, 0.45) - np.hypot(y - cy, x - cx) for cy, cx in centres])
     order = np.sort(fields, 0)
     crease = np.clip((order[-1] - order[-2]) / 0.10, 0.03, 1)
-    tints = ORGANS[kinds] * rng.normal(1, 0.08, (len(kinds), 1)) * rng.normal(1, 0.03, (len(kinds), 3))
+    tints = ORGANS[kinds] * rng.normal(1, 0.05, (len(kinds), 1)) * rng.normal(1, 0.02, (len(kinds), 3))
     share = np.exp((fields - order[-1]) / 0.006)
     colours = np.einsum("kyx,kc->yxc", share / share.sum(0), tints)
     mottle = 0.06 * noise(rng, shape, height / 12) + 0.05 * noise(rng, shape, height / 50)
     vessels = np.exp(-((noise(rng, shape, height / 7) / 0.06) ** 2)) * (noise(rng, shape, height / 5) > 0.4)
-    colours *= (0.6 + 0.4 * np.sqrt(crease) + mottle)[..., None]
+    colours *= (0.7 + 0.3 * np.sqrt(crease) + mottle)[..., None]
     colours += 0.55 * vessels[..., None] * (np.array([120, 22, 22]) - colours)
     relief = 1.5 * np.sqrt(crease) + 0.6 * noise(rng, shape, height / 10) + 0.06 * noise(rng, shape, height / 40)
     slope_y, slope_x = (slope * height / 10 for slope in np.gradient(relief))
@@ -116,7 +116,7 @@ def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, 
 def take(rng: np.random.Generator, index: int, first: int, end: int, height: int, width: int) -> Take:
     """One appearance in seconds `first` to `end` (exclusive) from a random side, to a random place, at a random size."""
     margin = height // 6
-    scale = height / 90 * rng.uniform(1.4, 2.0)
+    scale = height / 90 * rng.uniform(1.8, 2.4)
     angle, bearing = rng.uniform(-0.4, np.pi + 0.4), rng.uniform(0, 2 * np.pi)
     away = 0.3 * height * np.sqrt(rng.uniform())
     tip = (height / 2 + away * np.sin(bearing) + margin, width / 2 + away * np.cos(bearing) + margin)
@@ -203,7 +203,7 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * height
     radius = rng.uniform(0.76, 0.92) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
-    field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.3, 0.5) * np.clip(distance, 0, 1) ** 2)
+    field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.2, 0.35) * np.clip(distance, 0, 1) ** 2)
     cast = rng.uniform(0.6, 0.7) * rng.uniform(0.94, 1.06, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
