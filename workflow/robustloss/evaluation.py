@@ -63,7 +63,7 @@ def _outcomes(model: torch.nn.Module, images: Images, spec: dict, epoch: int) ->
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
     arrays = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
-    return {"index": images.indices.numpy(), **arrays}
+    return {"index": images.indices.cpu().numpy(), **arrays}
 
 
 @torch.no_grad()

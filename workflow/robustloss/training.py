@@ -88,7 +88,7 @@ def _epoch(spec, epoch, model, optimizer, images: Images, objective, perturb: Pe
     """One pass over the images; the mean of the objective over its steps."""
     seed = spec["seed"] * 1_000_003 + epoch
     torch.manual_seed(seed)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.indices.device)
     # Batch normalisation cannot learn from a single image; a last batch of one is left out.
     batches = [batch for batch in order.split(spec["batch_size"]) if len(batch) > 1]
     steps = _steps(spec, images)

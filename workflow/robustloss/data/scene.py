@@ -14,12 +14,12 @@ LONGEST_TAKE = 4  # seconds after which an instrument is pulled back and comes i
 
 ORGANS = np.array(
     [
-        (132, 54, 42),  # liver
-        (146, 62, 48),
-        (164, 96, 82),  # gall bladder
-        (184, 118, 66),  # fat
-        (172, 80, 68),  # bowel
-        (136, 64, 58),  # abdominal wall
+        (126, 50, 38),  # liver
+        (144, 62, 48),
+        (172, 106, 92),  # gall bladder
+        (198, 136, 74),  # fat
+        (180, 86, 72),  # bowel
+        (134, 62, 58),  # abdominal wall
     ],
     np.float64,
 )
@@ -204,7 +204,7 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     radius = rng.uniform(0.76, 0.92) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.2, 0.35) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.6, 0.7) * rng.uniform(0.94, 1.06, 3)
+    cast = rng.uniform(0.74, 0.84) * rng.uniform(0.95, 1.05, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
 
