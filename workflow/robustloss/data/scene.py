@@ -201,10 +201,10 @@ def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Brightness (height, width * 3) in [0, 1]: the round field of the scope, dimmer outwards, and the video's colour cast."""
     y, x = np.mgrid[:height, :width]
     centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * height
-    radius = rng.uniform(0.76, 0.92) * height
+    radius = rng.uniform(0.86, 0.98) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.2, 0.35) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.74, 0.84) * rng.uniform(0.95, 1.05, 3)
+    cast = rng.uniform(0.64, 0.74) * rng.uniform(0.95, 1.05, 3)
     return (field[..., None] * cast).reshape(height, -1)
 
 

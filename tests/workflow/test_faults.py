@@ -1,0 +1,110 @@
+"""Faults as a user meets them: a typo, a missing or damaged file, a kill; each through Snakemake itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import yaml
+from safetensors.torch import load_file
+
+
+def told(found: subprocess.CompletedProcess) -> str:
+    """The last sentence that the library has for the user; there is no traceback."""
+    text = found.stdout + found.stderr
+    assert found.returncode != 0
+    assert "Traceback" not in text
+    return [line for line in text.splitlines() if line.startswith("robustloss: ")][-1]
+
+
+def test_a_mistyped_key_in_config_yaml(study):
+    study.edit("config.yaml", "threads:", "thread:")
+    assert "unknown key 'thread'; did you mean 'threads'?" in told(study.snakemake("-n", check=False))
+
+
+def test_epsilon_in_pixels(study):
+    study.configure(attacks={"pgd": {"epsilon": 8}})
+    assert "write 8/255, not 8" in told(study.snakemake("-n", check=False))
+
+
+def real_videos(study, **splits) -> None:
+    """Take the drawn clips for real ones, in a data root of their own."""
+    path = study.folder / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    demo = settings["ding2025"]["scales"].pop("demo")
+    paper = yaml.safe_load((study.folder / "workflow/papers/ding2025.yaml").read_text())["scales"]["demo"]
+    data = {"name": "cholec80", "image_size": 16, "splits": {"train": [1, 2], "test": [3], "evaluation": [3]} | splits}
+    scale = paper | {"data": data, "rows": {"table3": ["1"], "table4": []}}
+    scale["training"] |= demo["training"]
+    settings |= {"scale": "mine", "data_root": "mine", "ding2025": {"scales": {"mine": scale}}}
+    path.write_text(yaml.safe_dump(settings))
+    drawn = next(study.folder.glob("data/raw/cholec80-sim-*"))
+    shutil.copytree(drawn, study.folder / "mine/cholec80")
+
+
+def test_videos_in_the_publisher_s_layout_are_taken_as_they_are(study):
+    real_videos(study)
+    study.snakemake("--cores", "2")
+    assert len(list(study.folder.glob("results/runs/cholec80-small-*/run.json"))) == 1
+
+
+def test_a_missing_video(study):
+    real_videos(study)
+    (study.folder / "mine/cholec80/videos/video02.mp4").unlink()
+    sentence = told(study.snakemake("--cores", "1", check=False))
+    assert "video02" in sentence
+    assert "mine/cholec80/videos/video02.mp4" in sentence
+
+
+def test_a_video_without_annotation(study):
+    real_videos(study)
+    (study.folder / "mine/cholec80/tool_annotations/video03-tool.txt").unlink()
+    assert "video03-tool.txt" in told(study.snakemake("--cores", "1", check=False))
+
+
+def test_a_truncated_video(study):
+    real_videos(study)
+    video = study.folder / "mine/cholec80/videos/video01.mp4"
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    assert "video01.mp4" in told(study.snakemake("--cores", "1", check=False))
+
+
+def test_annotations_alone_make_table_1(study):
+    real_videos(study)
+    shutil.rmtree(study.folder / "mine/cholec80/videos")
+    (study.folder / "results/papers/ding2025/tables/table1.csv").unlink()
+    study.snakemake("--cores", "1", "--", "table1")
+    assert "44887" in (study.folder / "results/papers/ding2025/tables/table1.csv").read_text()
+
+
+def test_damaged_weights_are_named_and_the_other_runs_go_on(study):
+    run = next(study.folder.glob("results/runs/*-1cross_entropy-constant-s0-*"))
+    shutil.rmtree(run / "attacks")
+    weights = run / "weights/epoch-002.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    assert "epoch-002.safetensors is damaged" in told(study.snakemake("--cores", "1", check=False))
+
+
+def test_everything_killed_at_any_moment_goes_on_to_the_same_results(study, tmp_path):
+    """Snakemake and its jobs are killed three times; the same command then ends with the undisturbed run's bytes."""
+    before = {path.relative_to(study.folder): load_file(path) for path in study.folder.glob("results/runs/*/weights/*")}
+    tables = {path.name: path.read_text() for path in study.folder.glob("results/papers/*/tables/*.csv")}
+    for folder in ("results", ".snakemake", "data/raw", "data/prepared"):
+        shutil.rmtree(study.folder / folder)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    for seconds in (4, 15, 25):
+        process = subprocess.Popen(
+            command, cwd=study.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        study.snakemake("--unlock")
+    study.snakemake("--cores", "2")
+    after = {path.relative_to(study.folder): load_file(path) for path in study.folder.glob("results/runs/*/weights/*")}
+    assert after.keys() == before.keys()
+    for path, tensors in before.items():
+        assert all((after[path][name] == tensor).all() for name, tensor in tensors.items()), path
+    assert {path.name: path.read_text() for path in study.folder.glob("results/papers/*/tables/*.csv")} == tables
