@@ -129,6 +129,52 @@ def test_some_cells_typed_again(paper, item, row, metric, value, source):
     assert source in cell.source
 
 
+@pytest.mark.parametrize(
+    ("paper", "numbers"),
+    [
+        (
+            SONG,
+            {
+                "robustness_gain": "63 63.13 60.31 61.06 11.35 17.41 50 50 97 79 48 55 63 38 97 79 48 55",
+                "wrong_exponentials": "8",
+                "correct_logit": "0.97",
+                "stages": "5",
+                "iterations": "10 50 10 10 30 10 30",
+                "epsilon": "0.04 0.02 0.03 0.03 0.06 0.06",
+                "queries": "300 500",
+                "dimensions": "3",
+                "examples": "5000",
+            },
+        ),
+        (
+            CHEN,
+            {
+                "classes": "3",
+                "momentum": "0.9",
+                "weight_decay": "0.0001",
+                "learning_rate": "0.1",
+                "epoch": "100 150",
+                "learning_rate_divisor": "10 10",
+                "error_rate": "38.56 39.54",
+                "iterations": "10 40 40 1000 100 200 40 100 10 40",
+                "epsilon": "1 0.02",
+                "binary_steps": "9",
+                "initial_constant": "0.001",
+                "confidence": "0",
+                "relative_improvement": "10.14",
+                "robustness_gain": "5.91",
+            },
+        ),
+    ],
+)
+def test_every_number_outside_the_tables_typed_again(paper, numbers):
+    found = {}
+    for cell in paper.cells:
+        if cell.unit and not cell.item.startswith("table"):
+            found.setdefault(cell.metric, []).append(cell.printed)
+    assert {metric: " ".join(values) for metric, values in found.items()} == numbers
+
+
 @pytest.mark.parametrize("paper", PAPERS.values(), ids=PAPERS)
 def test_shares_are_percentages_and_everything_else_is_not(paper):
     shares = re.compile("(robust_)?accuracy|error_rate|robustness_gain|relative_improvement")

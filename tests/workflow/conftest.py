@@ -52,17 +52,14 @@ class Study:
     def scheduled(self) -> dict[str, set[str]]:
         """What a dry run would do: {rule: its wildcards' values}."""
         found = self.snakemake("-n", "--nocolor")
-        text = found.stdout + found.stderr
         jobs: dict[str, set[str]] = {}
         rule = None
-        for line in text.splitlines():
+        for line in (found.stdout + found.stderr).splitlines():
             if line.startswith(("rule ", "localrule ")):
                 rule = line.split()[1].rstrip(":")
                 jobs.setdefault(rule, set())
             elif line.startswith("    wildcards: ") and rule:
                 jobs[rule].add(line.removeprefix("    wildcards: "))
-            elif line.startswith("Job stats"):
-                break
         jobs.pop("all", None)
         return jobs
 

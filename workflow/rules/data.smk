@@ -57,7 +57,7 @@ rule prepare_images:
     log:
         "logs/prepare_images/{data}.log",
     wildcard_constraints:
-        data=r"(digits|mnist)-[^/]*",
+        data=r"(cifar10|cifar100|digits|mnist|tiny-imagenet-200)-[^/]*",
     conda:
         "../../envs/robustloss.yaml"
     params:

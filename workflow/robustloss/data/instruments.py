@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Lengths below are in units of 1/90 frame height at size 1; an instrument points from its tip (0, 0) along +u to its handle.
+# A unit is 1/90 of the frame's height at size 1; an instrument extends from its tip (0, 0) along +u to its handle.
 ENDLESS = 400.0
 STEEL, BLUE, BRASS, IVORY = (176, 178, 182), (52, 84, 196), (186, 160, 104), (228, 218, 196)
 DARK = (40, 40, 44)
@@ -27,7 +27,7 @@ def shaft(start: float, radius: float, colour, shine: float = 0.35) -> Rod:
 
 
 def jaws(joint: float, length: float, angle: float, radii, colour, bow: float = 0.0) -> list[Rod]:
-    """Two mirrored jaws from the joint towards the tip, opened by `angle` (radians) each, bent outwards by `bow` units."""
+    """Two mirrored jaws from the joint towards the tip, each opened by `angle` (radians) and bent out by `bow` units."""
     rods = []
     for side in (-1.0, 1.0):
         middle = (joint - 0.5 * length * np.cos(angle), side * (0.5 * length * np.sin(angle) + bow))
@@ -99,7 +99,7 @@ INSTRUMENTS = (grasper, bipolar, hook, scissors, clipper, irrigator, bag)
 
 
 def picture(index: int, opening: float, tip, angle: float, scale: float, shape) -> tuple[np.ndarray, np.ndarray]:
-    """Draw instrument `index` on an empty picture: colours (height, width, 3) in 0-255 and opacity (height, width) in [0, 1].
+    """An instrument on an empty picture: colours (height, width, 3) in 0-255 and opacity (height, width) in [0, 1].
 
     `tip` is (y, x) in pixels, `angle` (radians) the direction from the tip to the handle, `scale` pixels per unit and
     `opening` in [0, 1] how wide the jaws stand.

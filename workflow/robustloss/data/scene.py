@@ -1,77 +1,18 @@
-"""Moving pictures that look like a laparoscopy: lit tissue seen by a drifting camera, with instruments coming and going."""
+"""Moving pictures that look like a laparoscopy: tissue seen by a drifting camera, instruments coming and going."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from robustloss.data import instruments
+from robustloss.data import instruments, tissue
 
 RATE = 25  # frames per second, as in Cholec80
 ENTRY = 12  # frames an instrument takes to come in or to leave: less than the second between two annotated frames
 VIEW = 15  # seconds after which the camera looks at other tissue
+SMOKE = 205  # its grey, 0-255
+STRAY, BLACK = np.array([26, 20, 20]), np.array([12, 2, 3])  # light scattered in the scope; what is dark in a recording
 LONGEST_TAKE = 4  # seconds after which an instrument is pulled back and comes in anew
-
-ORGANS = np.array(
-    [
-        (126, 50, 38),  # liver
-        (144, 62, 48),
-        (172, 106, 92),  # gall bladder
-        (198, 136, 74),  # fat
-        (180, 86, 72),  # bowel
-        (134, 62, 58),  # abdominal wall
-    ],
-    np.float64,
-)
-
-
-def spline(length: int, cells: float) -> np.ndarray:
-    """Uniform cubic B-spline weights (length, knots) that blend one knot per cell into `length` values."""
-    place = np.arange(length) * (cells / length)
-    knot = place.astype(int)
-    t = place - knot
-    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], 1) / 6
-    matrix = np.zeros((length, int(np.ceil(cells)) + 3))
-    for k in range(4):
-        matrix[np.arange(length), knot + k] = weights[:, k]
-    return matrix
-
-
-def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
-    """Smooth noise of about unit variance whose bumps are about `cell` pixels wide."""
-    down, right = (spline(n, n / cell) for n in shape)
-    return 2.1 * down @ rng.standard_normal((down.shape[1], right.shape[1])) @ right.T
-
-
-def path(rng: np.random.Generator, length: int, step: float) -> np.ndarray:
-    """A smooth random walk-about of `length` frames with unit variance, turning about every `step` frames."""
-    blend = spline(length, length / step)
-    return 1.45 * blend @ rng.standard_normal(blend.shape[1])
-
-
-def tissue(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A lit abdominal still (height, width, 3) in 0-255: overlapping organs with vessels, mottling and wet highlights."""
-    shape = (height, width)
-    y, x = np.mgrid[:height, :width] / height
-    y, x = (axis + 0.07 * noise(rng, shape, height / 4) + 0.012 * noise(rng, shape, height / 16) for axis in (y, x))
-    kinds = np.concatenate([rng.permutation(len(ORGANS)), rng.integers(0, len(ORGANS), 3)])
-    centres = rng.uniform(0, 1, (len(kinds), 2)) * (1, width / height)
-    fields = np.stack([rng.uniform(0.2, 0.45) - np.hypot(y - cy, x - cx) for cy, cx in centres])
-    order = np.sort(fields, 0)
-    crease = np.clip((order[-1] - order[-2]) / 0.10, 0.03, 1)
-    tints = ORGANS[kinds] * rng.normal(1, 0.05, (len(kinds), 1)) * rng.normal(1, 0.02, (len(kinds), 3))
-    share = np.exp((fields - order[-1]) / 0.006)
-    colours = np.einsum("kyx,kc->yxc", share / share.sum(0), tints)
-    mottle = 0.06 * noise(rng, shape, height / 12) + 0.05 * noise(rng, shape, height / 50)
-    vessels = np.exp(-((noise(rng, shape, height / 7) / 0.06) ** 2)) * (noise(rng, shape, height / 5) > 0.4)
-    colours *= (0.7 + 0.3 * np.sqrt(crease) + mottle)[..., None]
-    colours += 0.55 * vessels[..., None] * (np.array([120, 22, 22]) - colours)
-    relief = 1.5 * np.sqrt(crease) + 0.6 * noise(rng, shape, height / 10) + 0.06 * noise(rng, shape, height / 40)
-    slope_y, slope_x = (slope * height / 10 for slope in np.gradient(relief))
-    colours *= np.clip(1 - 0.10 * (slope_x + slope_y), 0.6, 1.3)[..., None]
-    facing = np.exp(-((slope_y - 0.5) ** 2 + (slope_x - 0.4) ** 2) / 0.12)
-    glint = facing * np.clip(noise(rng, shape, height / 6) - 1.0 + 0.5 * noise(rng, shape, height / 60), 0, 1)
-    return np.clip(colours + 190 * glint[..., None], 0, 255)
 
 
 @dataclass
@@ -87,9 +28,13 @@ class Take:
     pictures: list[tuple[int, int, np.ndarray, np.ndarray]]
     offsets: np.ndarray
 
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.offsets)
+
     def lay_over(self, image: np.ndarray, frame: int) -> None:
         """Composite what is seen of the instrument in `frame` onto `image` (height, width * 3) uint16, in place."""
-        if not 0 <= frame - self.start < len(self.offsets):
+        if not self.start <= frame < self.stop:
             return
         top, left, ink, clear = self.pictures[min(max(frame // RATE - self.first, 0), len(self.pictures) - 1)]
         top, left = self.offsets[frame - self.start] + (top, left)
@@ -104,7 +49,7 @@ class Take:
 
 
 def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, width: int) -> Iterator[Take]:
-    """The appearances of instrument `index`, fully in place at the first frame of every second in which it is `shown`."""
+    """The appearances of instrument `index`: in place at the first frame of every second in which it is `shown`."""
     edges = np.flatnonzero(np.diff(shown.astype(int), prepend=0, append=0))
     for first, end in edges.reshape(-1, 2):
         while first < end:
@@ -114,12 +59,13 @@ def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, 
 
 
 def take(rng: np.random.Generator, index: int, first: int, end: int, height: int, width: int) -> Take:
-    """One appearance in seconds `first` to `end` (exclusive) from a random side, to a random place, at a random size."""
+    """One appearance in seconds `first` to `end` (exclusive): from a random side to a random place, at a random size."""
     margin = height // 6
     scale = height / 90 * rng.uniform(1.8, 2.4)
     angle, bearing = rng.uniform(-0.4, np.pi + 0.4), rng.uniform(0, 2 * np.pi)
-    away = 0.3 * height * np.sqrt(rng.uniform())
-    tip = (height / 2 + away * np.sin(bearing) + margin, width / 2 + away * np.cos(bearing) + margin)
+    away = 0.28 * height * np.sqrt(rng.uniform())
+    middle = np.array([height / 2, width / 2]) - 0.14 * height * np.array([np.sin(angle), np.cos(angle)])
+    tip = middle + away * np.array([np.sin(bearing), np.cos(bearing)]) + margin
     light = rng.uniform(0.85, 1.15) * rng.normal(1, 0.02, 3)
     pictures = []
     for _ in range(first, end):
@@ -128,7 +74,7 @@ def take(rng: np.random.Generator, index: int, first: int, end: int, height: int
         pictures.append(cut(colours * light, opacity, margin))
     start = RATE * first - ENTRY
     length = RATE * (end - 1 - first) + 2 * ENTRY + 1
-    sway = np.stack([path(rng, length, 30) for _ in range(2)], 1) * height / 25
+    sway = np.stack([tissue.path(rng, length, 30) for _ in range(2)], 1) * height / 25
     frames = np.arange(length)
     gone = np.clip(1 - np.minimum(frames, frames[::-1]) / ENTRY, 0, 1) ** 2
     retreat = np.hypot(height, width) * gone[:, None] * (np.sin(angle), np.cos(angle))
@@ -154,77 +100,100 @@ def cut(colours: np.ndarray, opacity: np.ndarray, margin: int) -> tuple[int, int
 def film(seed: list[int], annotation: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
     """Yield one block of frames (25, height, width, 3) uint8 for each row of `annotation` (seconds, 7).
 
-    The first frame of a block shows exactly the instruments of its row. The tissue, the camera and the light depend on
-    `seed` only, so that films of two annotations differ by their instruments alone.
+    The first frame of a block shows exactly the instruments of its row. Tissue, camera, light and smoke depend on
+    `seed` only, so that the films of two annotations differ by their instruments alone.
     """
-    rng = np.random.default_rng([*seed, len(instruments.INSTRUMENTS)])
+    seconds, tools = annotation.shape
+    generators = [np.random.default_rng([*seed, part]) for part in range(tools + 2)]
     cast = [
         appearance
-        for index in range(annotation.shape[1])
-        for appearance in takes(np.random.default_rng([*seed, index]), index, annotation[:, index], height, width)
+        for index in range(tools)
+        for appearance in takes(generators[index], index, annotation[:, index], height, width)
     ]
-    frames = RATE * len(annotation)
-    crops = camera(rng, frames, height, width)
-    light, smoke, blur = lamp(rng, height, width), haze(rng, frames, height, width), path(rng, frames, 60) > 1.7
-    black = np.tile(np.array([rng.integers(8, 16), 2, 3], np.uint16), width)
-    drift = 0.92 + 0.06 * path(rng, frames, 200)
-    for second in range(len(annotation)):
+    views = camera(generators[-2], RATE * seconds, height, width)
+    veil = atmosphere(generators[-1], RATE * seconds, height, width)
+    light = lamp(generators[-1], RATE * seconds, height, width)
+    for second in range(seconds):
         block = np.empty((RATE, height, 3 * width), np.uint16)
-        for image, frame in zip(block, range(RATE * second, RATE * second + RATE), strict=True):
-            image[:] = next(crops)
-            for appearance in cast:
+        start, stop = RATE * second, RATE * second + RATE
+        present = [appearance for appearance in cast if appearance.start < stop and appearance.stop > start]
+        for frame, image in enumerate(block, start):
+            image[:] = next(views)
+            for appearance in present:
                 appearance.lay_over(image, frame)
-            smoke(image, frame)
-            if blur[frame]:
-                defocus(image)
-        block *= np.rint(256 * np.clip(light * drift[RATE * second], 0, 1)).astype(np.uint16)
-        block >>= 8
-        np.maximum(block, black, out=block)
+            veil(image, frame)
+        light(block, start)
         yield block.astype(np.uint8).reshape(RATE, height, width, 3)
 
 
 def camera(rng: np.random.Generator, frames: int, height: int, width: int) -> Iterator[np.ndarray]:
-    """Yield (height, width * 3) uint8 windows on tissue as a camera pans and zooms slowly, looking elsewhere after a while."""
+    """Yield for each frame what the camera sees, uint8 (height, width * 3), as it pans, zooms and, now and then, cuts.
+
+    The magnifications are drawn beforehand: a frame then costs no more than a crop.
+    """
     for start in range(0, frames, RATE * VIEW):
         length = min(RATE * VIEW, frames - start)
-        still = tissue(rng, int(1.75 * height), int(1.75 * width)).astype(np.uint8)
-        sizes = [[int(n / scale) for n in still.shape[:2]] for scale in np.linspace(1, 1.2, 16)]
-        zoomed = [still[np.linspace(0, len(still) - 1, h, dtype=int)][:, np.linspace(0, still.shape[1] - 1, w, dtype=int)] for h, w in sizes]
-        level = np.clip(np.rint(7.5 + 4 * path(rng, length, 150)), 0, 15).astype(int)
-        places = 0.5 + 0.25 * np.stack([path(rng, length, 80) for _ in range(2)], 1)
-        for place, picture in zip(np.clip(places, 0, 1), map(zoomed.__getitem__, level), strict=True):
-            top, left = (place * (picture.shape[0] - height, picture.shape[1] - width)).astype(int)
-            yield picture[top : top + height, left : left + width].reshape(height, -1)
+        still = tissue.picture(rng, int(1.75 * height), int(1.75 * width))
+        zoomed = [shrink(still, scale) for scale in np.linspace(1, 1.2, 16)]
+        levels = np.clip(np.rint(7.5 + 4 * tissue.path(rng, length, 150)), 0, len(zoomed) - 1).astype(int)
+        places = np.clip(0.5 + 0.25 * np.stack([tissue.path(rng, length, 80) for _ in range(2)], 1), 0, 1)
+        for level, (down, right) in zip(levels, places, strict=True):
+            picture = zoomed[level]
+            top = int(down * (picture.shape[0] - height))
+            left = 3 * int(right * (picture.shape[1] // 3 - width))
+            yield picture[top : top + height, left : left + 3 * width]
 
 
-def lamp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Brightness (height, width * 3) in [0, 1]: the round field of the scope, dimmer outwards, and the video's colour cast."""
+def shrink(picture: np.ndarray, scale: float) -> np.ndarray:
+    """A picture (height, width, 3) made `scale` times smaller by leaving out pixels, as (height, width * 3)."""
+    rows, columns = (np.linspace(0, size - 1, int(size / scale)).astype(int) for size in picture.shape[:2])
+    return picture.take(rows, 0).take(columns, 1).reshape(len(rows), -1)
+
+
+def lamp(rng: np.random.Generator, frames: int, height: int, width: int) -> Callable[[np.ndarray, int], None]:
+    """A function that lights a block (25, height, width * 3) uint16 in place, given its first frame.
+
+    The scope's round field is dimmer outwards and nearly black around; its colour cast and size are the video's own,
+    and its brightness drifts.
+    """
     y, x = np.mgrid[:height, :width]
     centre = np.array([height, width]) / 2 + rng.normal(0, 0.02, 2) * height
     radius = rng.uniform(0.86, 0.98) * height
     distance = np.hypot(y - centre[0], x - centre[1]) / radius
     field = np.clip((1 - distance) * radius / 2, 0, 1) * (1 - rng.uniform(0.2, 0.35) * np.clip(distance, 0, 1) ** 2)
-    cast = rng.uniform(0.64, 0.74) * rng.uniform(0.95, 1.05, 3)
-    return (field[..., None] * cast).reshape(height, -1)
+    cast = rng.uniform(0.52, 0.6) * rng.uniform(0.95, 1.05, 3)
+    brightness = (field[..., None] * cast).reshape(height, -1)
+    stray = np.rint(STRAY * field[..., None] + BLACK).astype(np.uint16).reshape(height, -1)
+    drift = 0.92 + 0.06 * tissue.path(rng, frames, 200)
+
+    def light(block: np.ndarray, frame: int) -> None:
+        block *= np.rint(256 * np.clip(brightness * drift[frame], 0, 1)).astype(np.uint16)
+        block >>= 8
+        block += stray
+
+    return light
 
 
-def haze(rng: np.random.Generator, frames: int, height: int, width: int):
-    """A function that veils an image (height, width * 3) uint16 in place with drifting smoke, now and then."""
-    strength = 45 * np.clip(path(rng, frames, 90) - 0.9, 0, 1)
-    cloud = np.clip(1 + 0.5 * noise(rng, (height, 2 * width), height / 3), 0, 2).repeat(3, 1)
+def atmosphere(rng: np.random.Generator, frames: int, height: int, width: int) -> Callable[[np.ndarray, int], None]:
+    """A function that, in some frames, veils an image (height, width * 3) uint16 in place with smoke or blurs it."""
+    strength = 45 * np.clip(tissue.path(rng, frames, 90) - 0.9, 0, 1)
+    cloud = np.clip(1 + 0.5 * tissue.noise(rng, (height, 2 * width), height / 3), 0, 2).repeat(3, 1)
+    blurred = tissue.path(rng, frames, 60) > 1.7
 
     def veil(image: np.ndarray, frame: int) -> None:
         if strength[frame] >= 1:
-            left = 3 * (frame % width)
-            thick = (strength[frame] * cloud[:, left : left + 3 * width]).astype(np.uint16)
-            image *= 128 - thick
-            image += 205 * thick
+            left = 3 * abs(frame % (2 * width) - width)
+            thickness = (strength[frame] * cloud[:, left : left + 3 * width]).astype(np.uint16)
+            image *= 128 - thickness
+            image += SMOKE * thickness
             image >>= 7
+        if blurred[frame]:
+            defocus(image)
 
     return veil
 
 
 def defocus(image: np.ndarray) -> None:
-    """Blur an image (height, width * 3) uint16 in place with a 3 x 3 binomial filter, twice as wide as its pixels."""
+    """Blur an image (height, width * 3) uint16 in place with the binomial filter 1 2 1 at every second pixel."""
     image[2:-2] = (image[:-4] + 2 * image[2:-2] + image[4:]) >> 2
     image[:, 6:-6] = (image[:, :-12] + 2 * image[:, 6:-6] + image[:, 12:]) >> 2
