@@ -6,6 +6,7 @@ from itertools import combinations, pairwise
 import av
 import numpy as np
 import pytest
+
 from robustloss.data import cholec80, cholec80_sim, instruments, scene
 from robustloss.errors import Problem
 
@@ -175,6 +176,26 @@ def test_opacity_is_a_share():
         _, opacity = instruments.picture(tool, 1.0, (18, 20), 0.3, 0.8, (36, 64))
         assert opacity.min() == 0
         assert 0.5 < opacity.max() <= 1
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (5, 7), (-16, -20), (14, 30), (0, 200)])
+def test_compositing_is_alpha_blending(offset):
+    rng = np.random.default_rng(0)
+    colours, opacity = instruments.picture(6, 0.5, (18, 20), 0.3, 0.8, (36, 64))
+    background = rng.integers(0, 256, (36, 64, 3))
+    moved = np.zeros((36, 64, 4))
+    padded = np.pad(np.dstack([colours.clip(0, 255), opacity]), ((300, 300), (300, 300), (0, 0)))
+    moved[:] = padded[300 - offset[0] :, 300 - offset[1] :][:36, :64]
+    expected = background + moved[..., 3:] * (moved[..., :3] - background)
+    image = background.reshape(36, -1).astype(np.uint16)
+    scene.Take(0, 0, [scene.cut(colours, opacity, 0)], np.array([offset])).lay_over(image, 0)
+    assert np.abs(image.reshape(36, 64, 3) - expected).max() <= 2
+
+
+def test_field_is_lit_in_the_middle_and_nearly_black_in_the_corners():
+    frames = first_frames(np.zeros((20, 7), np.uint8))
+    assert frames[:, [0, 0, -1, -1], [0, -1, 0, -1]].max() < 32
+    assert frames[:, 12:24, 20:44].mean((1, 2, 3)).min() > 40
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def test_a_clone_with_the_results_but_without_snakemake_s_records(finished, tmp_
 
 
 def test_a_deleted_attack_alone_is_made_again(study):
-    record = next(study.folder.glob("results/runs/*/attacks/*/attack.json"))
-    record.unlink()
+    next(study.folder.glob("results/runs/*/attacks/*/attack.json")).unlink()
+    (study.folder / "results/papers/ding2025/manifest.json").unlink()
     jobs = study.scheduled()
     assert set(jobs) == {"attack"} | COLLECTED
     assert len(jobs["attack"]) == 1

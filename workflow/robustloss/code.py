@@ -28,9 +28,10 @@ def plugins(family: str) -> list[str]:
 
 
 def plugin(family: str, name: str) -> str:
-    """The module of `name` in `family`; a name that has none is answered with the nearest that has."""
-    module = f"{PACKAGE}.{family}.{name}"
-    if not name.isidentifier() or _file(module) is None:
+    """The module of `name` (a hyphen stands for an underscore) in `family`; an unknown one is answered with the nearest."""
+    stem = name.replace("-", "_")
+    module = f"{PACKAGE}.{family}.{stem}"
+    if not stem.isidentifier() or _file(module) is None:
         raise Problem(f"{family}: there is no '{name}'{nearest(name, plugins(family))}")
     return module
 

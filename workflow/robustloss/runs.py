@@ -113,7 +113,7 @@ def _label(row: dict, objectives: dict) -> str:
 
 def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     spec = plain(spec)
-    modules = [plugin("data", spec["name"].replace("-", "_"))]
+    modules = [plugin("data", spec["name"])]
     if spec["name"] == "cholec80-sim":
         modules.append(plugin("data", "cholec80"))
     name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *modules)

@@ -16,7 +16,9 @@ NATIVE_SIZE = 8
 LARGEST_SIZE = 512
 
 
-def prepare(spec: dict, directory: str | Path, raw: Path | None = None, may_download: bool = False) -> prepared.Prepared:
+def prepare(
+    spec: dict, directory: str | Path, raw: Path | None = None, may_download: bool = False
+) -> prepared.Prepared:
     """Prepare the digits as uint8 (count, image_size, image_size, 1), the test set of the UCI optical digits data.
 
     `spec`: `train_count` (default 1200) images, drawn once and for all, train; the rest test; `evaluation_count`

@@ -27,7 +27,7 @@ def shaft(start: float, radius: float, colour, shine: float = 0.35) -> Rod:
 
 
 def jaws(joint: float, length: float, angle: float, radii, colour, bow: float = 0.0) -> list[Rod]:
-    """Two mirrored jaws from the joint towards the tip, each opened by `angle` (radians) and bent out by `bow` units."""
+    """Two mirrored jaws from the joint to the tip, each opened by `angle` (radians) and bent out by `bow` units."""
     rods = []
     for side in (-1.0, 1.0):
         middle = (joint - 0.5 * length * np.cos(angle), side * (0.5 * length * np.sin(angle) + bow))

@@ -59,7 +59,7 @@ def takes(rng: np.random.Generator, index: int, shown: np.ndarray, height: int, 
 
 
 def take(rng: np.random.Generator, index: int, first: int, end: int, height: int, width: int) -> Take:
-    """One appearance in seconds `first` to `end` (exclusive): from a random side to a random place, at a random size."""
+    """One appearance in seconds `first` to `end` (exclusive) at a random angle, place, size, light and opening."""
     margin = height // 6
     scale = height / 90 * rng.uniform(1.8, 2.4)
     angle, bearing = rng.uniform(-0.4, np.pi + 0.4), rng.uniform(0, 2 * np.pi)
