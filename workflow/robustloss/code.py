@@ -28,7 +28,7 @@ def plugins(family: str) -> list[str]:
 
 
 def plugin(family: str, name: str) -> str:
-    """The module of `name` (a hyphen stands for an underscore) in `family`; an unknown one is answered with the nearest."""
+    """The module of `name` in `family`, where a hyphen stands for an underscore; an unknown name gets the nearest."""
     stem = name.replace("-", "_")
     module = f"{PACKAGE}.{family}.{stem}"
     if not stem.isidentifier() or _file(module) is None:

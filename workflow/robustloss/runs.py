@@ -122,7 +122,8 @@ def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     if spec["name"] == "cholec80":
         result.raw_of[name] += "/cholec80"
     if spec["name"] == "cholec80-sim":
-        drawn = {key: value for key, value in spec.items() if key != "image_size"}
+        # Neither the splits nor the size of the images change a clip.
+        drawn = {key: value for key, value in spec.items() if key not in ("splits", "image_size")}
         raw = name_of("cholec80-sim", drawn, modules[0])
         result.drawn[raw] = canonical(drawn)
         result.raw_of[name] = f"data/raw/{raw}"
