@@ -71,6 +71,49 @@ def test_settings_that_a_loss_or_attack_does_not_take_are_refused(settings):
     assert "did you mean 'restarts'?" in refused(settings, {"attacks": {"pgd": {"restart": 2}}})
 
 
+def headed(settings: dict, head: dict, terms: list[dict]) -> dict:
+    """The demo with a head on its first network and these terms for every row."""
+    section = demo(networks={"resnet": {"head": head}})
+    rows = [str(index) for index in range(1, 9)]
+    section["objectives"] = {row: {"terms": terms} for row in rows}
+    section["scales"] |= {name: {"networks": {"resnet": {"head": head}}} for name in ("short", "paper")}
+    section["experiments"] = {"table4": {"network": "resnet"}}
+    return settings | {"ding2025": section}
+
+
+def test_heads_and_second_objectives_are_part_of_a_paper(settings):
+    head = {"name": "max_mahalanobis", "dimension": 256, "scale": 10}
+    changed = headed(settings, head, [{"loss": "mmc", "weight": 1}])
+    changed["ding2025"]["objectives"]["5"]["then"] = [{"loss": "complement_entropy", "weight": 1}]
+    _, papers = config.load(changed)
+    assert papers["ding2025"]["scales"]["demo"]["networks"]["resnet"]["head"] == head
+    assert papers["ding2025"]["objectives"]["5"]["then"][0]["loss"] == "complement_entropy"
+
+
+def test_heads_that_do_not_fit_are_refused(settings):
+    terms = [{"loss": "mmc", "weight": 1}]
+    for head, sentence in (
+        ({"name": "linear", "dimension": 2}, "networks.resnet: loss mmc needs a network with the head max_mahalanobis"),
+        ({"name": "max_mahalanobi", "dimension": 2}, "no 'max_mahalanobi' in heads; did you mean 'max_mahalanobis'?"),
+        ({"name": "max_mahalanobis", "dimension": 2, "elast": True}, "networks.resnet.head: unknown key 'elast'"),
+        ({"name": "max_mahalanobis", "dimension": 0}, "head.dimension: 0 is not a whole number from 1"),
+        ({"name": "max_mahalanobis"}, "networks.resnet.head: the key 'dimension' is missing"),
+    ):
+        assert sentence in refused(headed(settings, head, terms))
+    no_head = {"objectives": {"5": {"then": terms}}}
+    assert "resnet: loss mmc needs a network with the head max_mahalanobis; this has no head" in refused(
+        settings, no_head
+    )
+    unknown = {"objectives": {"5": {"then": [{"loss": "complement", "weight": 1}]}}}
+    assert "did you mean 'complement_entropy'?" in refused(settings, unknown)
+
+
+def test_what_the_library_hands_to_a_loss_is_no_setting(settings):
+    terms = [{"loss": "center", "weight": 1, "features": 1}]
+    head = {"name": "linear", "dimension": 2, "centres": True}
+    assert "objectives.1: unknown key 'features'" in refused(headed(settings, head, terms))
+
+
 def test_missing_key_is_named(settings):
     del settings["data_root"]
     assert refused(settings) == "config.yaml: the key 'data_root' is missing"

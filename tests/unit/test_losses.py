@@ -163,7 +163,7 @@ def test_the_mean_is_over_samples_and_any_number_of_terms_adds_up():
     ("terms", "sentence"),
     [
         ([], "at least one term"),
-        ([{"loss": "cross_entropi", "weight": 1}], "did you mean 'cross_entropy'.*all_one, cross_entropy, entropy"),
+        ([{"loss": "cross_entropi", "weight": 1}], "did you mean 'cross_entropy'.*all_one, .*cross_entropy, .*entropy"),
         ([{"loss": "../cross_entropy", "weight": 1}], "no '../cross_entropy'"),
         ([{"loss": "entropy", "weight": 1, "temperature": 2}], "entropy: unknown key 'temperature'"),
         ([{"loss": "entropy"}], "entropy: the weight must be a finite number"),

@@ -96,6 +96,39 @@ def test_pretrained_auto_is_decided_when_planning_so_that_the_name_says_it(tmp_p
     assert wanted(download=False)[0] == "imagenet"
 
 
+def test_a_head_is_part_of_the_run_and_its_code_of_all_that_is_computed_with_it(base, monkeypatch):
+    head = {"name": "linear", "dimension": 2}
+    section = {"scales": {"demo": {"networks": {"resnet": {"head": head}}}}}
+    changed = planned(section)
+    for label, (run,) in names(changed).items():
+        assert run.startswith("cholec80-sim-small-linear2-")
+        assert json.loads(changed.runs[run])["model"]["head"] == head
+        assert run not in base.runs, label
+    assert names(changed, "table4") == names(base, "table4")
+    digest, edited = runs.code_digest, "robustloss.heads.linear"
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    again = planned(section)
+    before, after = (plan.manifests["ding2025"]["rows"] for plan in (changed, again))
+    old, new = before["table3"]["1"][0], after["table3"]["1"][0]
+    assert old["run"] != new["run"]
+    assert Path(old["features"]).name != Path(new["features"]).name
+    assert Path(old["attacks"]["pgd"]).name != Path(new["attacks"]["pgd"]).name
+    assert before["table4"] == after["table4"]
+
+
+def test_a_second_objective_is_part_of_the_run(base, monkeypatch):
+    terms = [{"loss": "gce", "weight": 1, "alpha": 0.5}, {"loss": "complement_entropy", "weight": "1/6"}]
+    changed = planned({"objectives": {"5": {"then": terms}}})
+    (run,) = names(changed)["5"]
+    assert "-0.167all_one+1cross_entropy-then-1gce+0.167complement_entropy-" in run
+    assert [term["loss"] for term in json.loads(changed.runs[run])["then"]] == ["gce", "complement_entropy"]
+    assert planned({"objectives": {"5": {"then": terms[::-1]}}}).runs == changed.runs
+    assert {label for label, found in names(changed).items() if found != names(base)[label]} == {"5", "5(2)"}
+    digest, edited = runs.code_digest, "robustloss.losses.gce"
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    assert names(planned({"objectives": {"5": {"then": terms}}}))["5"] != [run]
+
+
 def test_names_are_file_names(base):
     for name in [*base.runs, *base.attacks, *base.data, *base.drawn]:
         assert "/" not in name

@@ -17,11 +17,13 @@ ROOT = Path(__file__).parent
 # These report, store or describe a computation and cannot change a number, so they are no part of a result's identity.
 NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("code", "errors", "files", "progress", "provenance"))
 # The function that makes a module one of a family; its other modules are helpers.
-FUNCTIONS = {"losses": "loss", "models": "network", "attacks": "perturb"}
+FUNCTIONS = {"losses": "loss", "models": "network", "heads": "head", "attacks": "perturb"}
+# Keyword-only parameters that the library fills in, so that a yaml cannot.
+SUPPLIED = {"loss": ("features", "head")}
 
 
 def plugins(family: str) -> list[str]:
-    """The names that a yaml may use in `family` (losses, models, attacks, data): its modules."""
+    """The names that a yaml may use in `family` (losses, models, heads, attacks, data): its modules."""
     names = sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
     wanted = FUNCTIONS.get(family)
     return [name for name in names if wanted is None or _function(f"{PACKAGE}.{family}.{name}", wanted)]
@@ -78,7 +80,8 @@ def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
 
 def check_settings(where: str, module: str, function: str, settings) -> None:
     """Refuse settings that the function does not take, or that lack one it needs, naming the key."""
-    required, optional = parameters(module, function)
+    supplied = SUPPLIED.get(function, ())
+    required, optional = ([name for name in names if name not in supplied] for names in parameters(module, function))
     for key in settings:
         if key not in required + optional:
             choices = required + optional
@@ -87,6 +90,22 @@ def check_settings(where: str, module: str, function: str, settings) -> None:
     for key in required:
         if key not in settings:
             raise Problem(f"{where}: the key '{key}' is missing")
+
+
+def check_head(where: str, loss: str, head: str | None) -> None:
+    """Refuse a loss on a network whose head (None: no head) is not among those that the loss names as its HEADS."""
+    fitting = _literal(plugin("losses", loss), "HEADS")
+    if fitting and head not in fitting:
+        found = f"the head {head}" if head else "no head"
+        raise Problem(f"{where}: loss {loss} needs a network with the head {' or '.join(fitting)}; this has {found}")
+
+
+def _literal(module: str, name: str):
+    """What a module assigns to `name` at its top level, as a literal; None where it does not."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return ast.literal_eval(node.value)
+    return None
 
 
 def _function(module: str, name: str) -> ast.FunctionDef | None:

@@ -9,14 +9,15 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from robustloss.code import check_settings, nearest, plugin, plugins
+from robustloss.code import check_head, check_settings, nearest, plugin, plugins
 from robustloss.errors import Problem
 
 WORKFLOW = Path(__file__).parents[1]
 PAPER_NAME = re.compile(r"[a-z]+[0-9]{4}")
 # Keys of an attack that say what is attacked, and of a network that frame it; the others are its module's own settings.
 ATTACK_SCOPE = ("name", "split", "epochs", "count")
-NETWORK_FRAME = ("name", "mean", "std", "pretrained")
+NETWORK_FRAME = ("name", "mean", "std", "pretrained", "head")
+HEAD_FRAME = ("name", "dimension")
 # Snakemake hands these on as texts when they come from the command line.
 TYPED = ("papers", "seeds", "threads", "download")
 
@@ -115,7 +116,7 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
     """Check a paper's experiments: the schema, then that every name it uses is defined somewhere."""
     check(paper, "paper", where, folder)
     for name, objective in paper["objectives"].items():
-        for term in objective["terms"]:
+        for term in objective["terms"] + objective.get("then", []):
             _check_plugin(f"{where}: objectives.{name}", "losses", term["loss"], "loss", term, ("loss", "weight"))
     for name, experiment in paper["experiments"].items():
         for label, row in experiment["rows"].items():
@@ -132,6 +133,8 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
 def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
     for name, network in scale["networks"].items():
         _check_plugin(f"{where}.networks.{name}", "models", network["name"], "network", network, NETWORK_FRAME)
+        if head := network.get("head"):
+            _check_plugin(f"{where}.networks.{name}.head", "heads", head["name"], "head", head, HEAD_FRAME)
     for name, labels in scale.get("rows", {}).items():
         _known(f"{where}.rows", name, paper["experiments"])
         for label in labels:
@@ -144,8 +147,12 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
         _check_plugin(f"{where}.attacks.{name}", "attacks", attack["name"], "perturb", attack, ATTACK_SCOPE)
     for name, experiment in paper["experiments"].items():
         _known(f"{where}.networks, which experiment {name} needs,", experiment["network"], scale["networks"])
+        head = scale["networks"][experiment["network"]].get("head", {}).get("name")
         for row in experiment["rows"].values():
             _known(f"{where}.training.schedules", row.get("schedule", "default"), scale["training"]["schedules"])
+            objective = paper["objectives"][row["objective"]]
+            for term in objective["terms"] + objective.get("then", []):
+                check_head(f"{where}.networks.{experiment['network']}", term["loss"], head)
 
 
 def _check_plugin(where: str, family: str, name: str, function: str, settings: dict, frame: tuple) -> None:

@@ -134,11 +134,13 @@ def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> di
     training = scale["training"]
     model = dict(scale["networks"][experiment["network"]])
     model["pretrained"], weights = _pretrained(model, settings)
+    objective = paper["objectives"][row["objective"]]
     spec = plain(
         {
             "data": scale["data"],
             "model": model,
-            "objective": sorted(paper["objectives"][row["objective"]]["terms"], key=canonical),
+            "objective": sorted(objective["terms"], key=canonical),
+            **({"then": sorted(objective["then"], key=canonical)} if "then" in objective else {}),
             "schedule": training["schedules"][row.get("schedule", "default")],
             "seed": seed + REPEAT_STRIDE * row.get("repeat", 0),
             **{key: training[key] for key in ("epochs", "batch_size", "momentum", "weight_decay", "precision")},
@@ -146,8 +148,8 @@ def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> di
     )
     modules = [
         "robustloss.training",
-        plugin("models", model["name"]),
-        *(plugin("losses", term["loss"]) for term in spec["objective"]),
+        *_network_modules(model),
+        *(plugin("losses", term["loss"]) for term in spec["objective"] + spec.get("then", [])),
     ]
     # The data's own name stands for the code that prepared it.
     name = name_of(_slug(spec), {"spec": spec, "data": data}, *modules)
@@ -156,7 +158,7 @@ def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> di
     if weights:
         result.weights_of[name] = weights
     directory = f"results/runs/{name}"
-    features = name_of("features", {}, "robustloss.features", plugin("models", model["name"]))
+    features = name_of("features", {}, "robustloss.features", *_network_modules(model))
     attacks = {
         label: _plan_attack(result, attack | scale.get("attacks", {}).get(label, {}), model)
         for label, attack in sorted(paper["attacks"].items())
@@ -174,10 +176,16 @@ def _plan_attack(result: Plan, spec: dict, model: dict) -> str:
     spec = plain({"split": "evaluation", "epochs": "all", "count": None} | spec)
     own = {key: value for key, value in spec.items() if key not in ATTACK_SCOPE}
     slug = "-".join([spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])])
-    modules = ("robustloss.evaluation", plugin("attacks", spec["name"]), plugin("models", model["name"]))
+    modules = ("robustloss.evaluation", plugin("attacks", spec["name"]), *_network_modules(model))
     name = name_of(slug, spec, *modules)
     result.attacks[name] = canonical(spec)
     return name
+
+
+def _network_modules(model: dict) -> list[str]:
+    """The modules that a network's body and head come from."""
+    head = [plugin("heads", model["head"]["name"])] if "head" in model else []
+    return [plugin("models", model["name"]), *head]
 
 
 def _pretrained(model: dict, settings: dict) -> tuple[str, str | None]:
@@ -194,7 +202,11 @@ def _pretrained(model: dict, settings: dict) -> tuple[str, str | None]:
 
 
 def _slug(spec: dict) -> str:
-    terms = "".join(f"{term['weight']:+.3g}{term['loss']}" for term in spec["objective"])
-    return "-".join(
-        [spec["data"]["name"], spec["model"]["name"], terms.lstrip("+"), spec["schedule"]["name"], f"s{spec['seed']}"]
-    )
+    model = spec["model"]
+    network = [model["name"], *([f"{model['head']['name']}{model['head']['dimension']}"] if "head" in model else [])]
+    updates = [_terms(spec["objective"]), *(["then", _terms(spec["then"])] if "then" in spec else [])]
+    return "-".join([spec["data"]["name"], *network, *updates, spec["schedule"]["name"], f"s{spec['seed']}"])
+
+
+def _terms(terms: list[dict]) -> str:
+    return "".join(f"{term['weight']:+.3g}{term['loss']}" for term in terms).lstrip("+")

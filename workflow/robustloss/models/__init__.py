@@ -1,7 +1,8 @@
 """Networks, each a module of this folder that is found by its name.
 
 A module `models/<name>.py` defines `network(classes, shape, *, settings...)`: an nn.Module from normalised images
-(N, channels, height, width) to logits (N, classes), for images of `shape` (height, width, channels).
+(N, channels, height, width) to logits (N, classes), for images of `shape` (height, width, channels). Under a head (see
+`robustloss.heads`) it is built with the head's dimension in place of `classes`, and its outputs are features.
 """
 
 import copy
@@ -14,25 +15,34 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from robustloss import heads
 from robustloss.code import check_settings, plugin
 from robustloss.errors import Problem
 from robustloss.progress import say
 
 # The keys of a network's specification that are not settings of its module.
-GENERAL = ("name", "mean", "std", "pretrained")
+GENERAL = ("name", "mean", "std", "pretrained", "head")
 
 
 class Network(nn.Module):
-    """A network on images in [0, 1]: normalises (x - mean) / std per channel, then computes the body's logits."""
+    """A network on images in [0, 1]: normalises (x - mean) / std per channel, then computes the body and the head.
 
-    def __init__(self, body: nn.Module, mean: list[float], std: list[float]) -> None:
+    Without a head the body's output are the logits.
+    """
+
+    def __init__(self, body: nn.Module, mean: list[float], std: list[float], head: nn.Module | None = None) -> None:
         super().__init__()
         self.body = body
+        self.head = nn.Identity() if head is None else head
         # Not in the state dict: they belong to the specification, and the weights' file holds what was learned.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the head is given (N, dimension); the logits where there is no head."""
         return self.body((images - self.mean) / self.std)
 
 
@@ -40,9 +50,10 @@ def build(spec: dict, classes: int, shape: tuple[int, int, int], pretrained: Pat
     """The network of `spec` for `classes` classes and images of `shape` (height, width, channels).
 
     `spec` holds the module's name, `mean` and `std` per channel (a number serves all channels), `pretrained` ("none"
-    or "imagenet") and the module's own settings. Weights are drawn from torch's global generator, which the caller
-    seeds; with `pretrained`, a file of torchvision's ImageNet weights, all but the last layer come from there. Raises
-    Problem for an unknown name or setting, and for weights that do not fit.
+    or "imagenet"), the module's own settings, and `head` (see `robustloss.heads`) where the body is to end in one.
+    Weights are drawn from torch's global generator, which the caller seeds; with `pretrained`, a file of torchvision's
+    ImageNet weights, all but the body's last layer come from there. Raises Problem for an unknown name or setting, and
+    for weights that do not fit.
     """
     for key in ("name", "mean", "std"):
         if key not in spec:
@@ -52,10 +63,13 @@ def build(spec: dict, classes: int, shape: tuple[int, int, int], pretrained: Pat
     settings = {key: value for key, value in spec.items() if key not in GENERAL}
     module = plugin("models", spec["name"])
     check_settings(f"network {spec['name']}", module, "network", settings)
-    body = importlib.import_module(module).network(classes, tuple(shape), **settings)
+    outputs = heads.dimension(spec["head"]) if "head" in spec else classes
+    body = importlib.import_module(module).network(outputs, tuple(shape), **settings)
     if pretrained is not None:
         load_pretrained(body, pretrained)
-    return Network(body, *(_per_channel(spec, key, shape[2]) for key in ("mean", "std")))
+    # After the body, so that networks of one seed have the same body under every head.
+    head = heads.build(spec["head"], classes) if "head" in spec else None
+    return Network(body, *(_per_channel(spec, key, shape[2]) for key in ("mean", "std")), head)
 
 
 def _per_channel(spec: dict, key: str, channels: int) -> list[float]:
