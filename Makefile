@@ -10,7 +10,7 @@ demo: env
 	@$(BIN)/python workflow/scripts/where.py
 
 test: env
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 env: .venv/ready
 

@@ -26,6 +26,13 @@ SHRUNKEN = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """All tests of this folder share one finished study, so they go to one worker (`--dist loadgroup`)."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("study"))
+
+
 class Study:
     """A folder with the workflow and its results, and Snakemake run in it as a user would."""
 
