@@ -5,6 +5,10 @@ import yaml
 
 CE_WITH_ALL_ONE = [{"loss": "cross_entropy", "weight": 1}, {"loss": "all_one", "weight": 0.25}]
 COLLECTED = {"manifest", "paper"}
+RUNS = 7
+
+# All tests of this folder share one finished study, so they go to one worker (`--dist loadgroup`).
+pytestmark = pytest.mark.xdist_group("study")
 
 
 def losses_of(jobs: dict, rule: str) -> list[str]:
@@ -45,7 +49,7 @@ def test_attack_epsilon(study):
     study.configure(attacks={"pgd": {"epsilon": "4/255"}})
     jobs = study.scheduled()
     assert set(jobs) == {"attack"} | COLLECTED
-    assert len(jobs["attack"]) == 14
+    assert len(jobs["attack"]) == RUNS
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,7 @@ def test_a_new_loss(study):
         '"""The largest logit."""\n\n\ndef loss(logits, labels):\n    return logits.amax(1)\n'
     )
     study.configure(
+        "new",
         objectives={
             "new": {
                 "formula": "L_CE + max z",
@@ -95,7 +100,7 @@ def test_a_seed_added(study):
     jobs = study.scheduled()
     assert set(jobs) == {"train", "attack", "features"} | COLLECTED
     assert all("-s1-" in run or "-s1001-" in run for run in jobs["train"])
-    assert len(jobs["train"]) == 14
+    assert len(jobs["train"]) == RUNS
 
 
 def test_order_of_entries_in_the_yaml(study):
@@ -130,7 +135,7 @@ def test_a_clone_with_the_results_but_without_snakemake_s_records(finished, tmp_
 
 def test_a_deleted_attack_alone_is_made_again(study):
     next(study.folder.glob("results/runs/*/attacks/*/attack.json")).unlink()
-    (study.folder / "results/papers/ding2025/manifest.json").unlink()
+    study.forget_paper()
     jobs = study.scheduled()
-    assert set(jobs) == {"attack"} | COLLECTED
+    assert set(jobs) == {"attack", "count_frames"} | COLLECTED
     assert len(jobs["attack"]) == 1

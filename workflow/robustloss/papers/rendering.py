@@ -40,7 +40,11 @@ def render(notebook: str | Path, manifest: str | Path, directory: str | Path) ->
     executed = _execute(Path(notebook), str(manifest))
     executed.metadata.pop("papermill", None)
     executed.metadata["title"] = title
-    page, _ = HTMLExporter(raw_template=TEMPLATE, embed_images=True).from_notebook_node(executed)
+    # Without the cells' numbers the tables have the whole width of the page.
+    exporter = HTMLExporter(
+        raw_template=TEMPLATE, embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    page, _ = exporter.from_notebook_node(executed)
     for suffix, text in ((".ipynb", nbformat.writes(executed) + "\n"), (".html", page)):
         with files.replacing(Path(directory) / f"{title}{suffix}") as stream:
             stream.write(text)
