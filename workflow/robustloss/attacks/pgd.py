@@ -2,7 +2,7 @@
 
 import torch
 
-from robustloss.attacks import gradients
+from robustloss.attacks import checks, gradients
 from robustloss.errors import Problem
 
 
@@ -28,7 +28,7 @@ def perturb(
     cross-entropy. Raises Problem for settings or inputs out of range, and for logits or gradients that are not finite.
     """
     _check_settings(epsilon, step_size, steps, random_start, restarts)
-    highest = _check_inputs(model, images, labels)
+    highest = checks.check_inputs(model, images, labels)
     direction = gradients.choose(loss)
     bounds = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     starts = _starts(images, bounds, epsilon, generator, restarts) if random_start else [images]
@@ -40,17 +40,13 @@ def _climb(model, images, labels, highest, bounds, step_size, steps, direction) 
     """The last iterate. Nothing in a step waits for the device: what went wrong is looked up after the last one."""
     finite = torch.ones((), dtype=torch.bool, device=images.device)
     for _ in range(steps):
-        images = images.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = model(images)
-        _check_logits(logits, labels, highest)
+        images, logits = gradients.forward(model, images, labels, highest)
         scores = logits.detach()
-        (gradient,) = torch.autograd.grad(logits, images, direction(scores, labels).to(scores.dtype))
+        gradient = gradients.backward(logits, images, direction(scores, labels))
         # A sum is finite when its terms are, and costs a quarter of asking each of them.
         finite &= (scores.sum() + gradient.sum()).isfinite()
         images = images.detach().add(gradient.sign_(), alpha=step_size).clamp_(*bounds)
-    if not finite:
-        raise Problem("attack pgd: the network's logits or their gradient are NaN or infinite: train it again")
+    checks.check_finite(finite)
     return images
 
 
@@ -78,42 +74,8 @@ def _worst(model, images, labels, candidates) -> torch.Tensor:
 
 
 def _check_settings(epsilon, step_size, steps, random_start, restarts) -> None:
-    if epsilon > 1:
-        raise Problem(f"attack pgd: epsilon is a fraction of the pixel range: write 8/255, not {epsilon:g}")
-    if not epsilon > 0:
-        raise Problem(f"attack pgd: epsilon must be above 0, not {epsilon}")
-    if not 0 < step_size <= 1:
-        raise Problem(f"attack pgd: step_size is a fraction of the pixel range, above 0 and at most 1, not {step_size}")
+    checks.check_sizes(epsilon, step_size)
     if steps < 1 or restarts < 1:
-        raise Problem(f"attack pgd: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
+        raise Problem(f"attack: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
     if restarts > 1 and not random_start:
-        raise Problem(f"attack pgd: {restarts} restarts from the same point are all equal: set random_start: true")
-
-
-def _check_inputs(model, images, labels) -> int:
-    """The highest label, which is held against the number of logits without waiting for the device again."""
-    if model.training:
-        raise Problem("attack pgd: the model is in training mode: attack a copy from models.evaluation_copy")
-    if images.ndim != 4 or not images.is_floating_point() or labels.shape != images.shape[:1] or not len(images):
-        raise Problem(
-            "attack pgd: images must be floating-point (N, channels, height, width) and labels (N,), "
-            f"not {images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}"
-        )
-    low, high = (bound.item() for bound in images.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise Problem(f"attack pgd: images must lie in [0, 1], not in [{low:g}, {high:g}]: divide pixels by 255")
-    if labels.dtype != torch.int64:
-        raise Problem(f"attack pgd: labels must be int64, not {labels.dtype}")
-    lowest, highest = (bound.item() for bound in labels.aminmax())
-    if lowest < 0:
-        raise Problem(f"attack pgd: labels count classes from 0, but one is {lowest}")
-    return highest
-
-
-def _check_logits(logits, labels, highest) -> None:
-    if logits.ndim != 2 or len(logits) != len(labels):
-        raise Problem(f"attack pgd: the model must return logits ({len(labels)}, classes), not {tuple(logits.shape)}")
-    if highest >= logits.shape[1]:
-        raise Problem(f"attack pgd: label {highest} is not one of the network's {logits.shape[1]} classes, from 0")
-    if not logits.requires_grad:
-        raise Problem("attack pgd: the logits do not depend on the images differentiably, so there is no gradient")
+        raise Problem(f"attack: {restarts} restarts from the same point are all equal: set random_start: true")
