@@ -35,7 +35,6 @@ def spec():
         "seed": 3,
         "epochs": 4,
         "batch_size": 16,
-        "momentum": 0.9,
-        "weight_decay": 0,
+        "optimizer": {"name": "sgd", "momentum": 0.9},
         "precision": "auto",
     }

@@ -221,7 +221,7 @@ def test_layers_run_in_the_order_of_each_paper():
         "resnet_cifar": "CBR" + 3 * post + 2 * (wider + 2 * post) + "AFL",
         "resnet_cifar, preactivated": "CBR" + pre[2:] + 2 * pre + 2 * (narrow + 2 * pre) + "BRAFL",
         "resnet_bottleneck": "CBR" + bottle[2:] + "C" + bottle + 2 * (bottle + "C" + bottle) + "BRAFLL",
-        "lenet5": "CRMCRMFLRLRL",
+        "lenet5": "CMRCMRFLRLRL",
         "cnn8": 3 * "CBRCBRM" + "FLRL",
         "cnn8, plain": 3 * "CRCRM" + "FLRL",
     }

@@ -38,15 +38,16 @@ def test_the_repository_s_own_configuration_is_valid_at_every_scale(settings):
 
 def test_unknown_key_is_named_with_the_nearest_valid_one(settings):
     assert "unknown key 'sede'; did you mean 'seeds'?" in refused(settings | {"sede": [0]})
-    assert "scales.demo.training: unknown key 'epoch'; did you mean 'epochs'?" in refused(
-        settings, demo(training={"epoch": 3})
+    assert "scales.demo.training.default: unknown key 'epoch'; did you mean 'epochs'?" in refused(
+        settings, demo(training={"default": {"epoch": 3}})
     )
 
 
 def test_wrong_type_says_what_is_wanted(settings):
     assert "seeds.0: 'one' is not a whole number from 0" in refused(settings | {"seeds": ["one"]})
     assert "threads: 'two' is not a whole number from 1" in refused(settings | {"threads": "two"})
-    assert "batch_size: 0.5 is not a whole number from 2" in refused(settings, demo(training={"batch_size": 0.5}))
+    section = demo(training={"default": {"batch_size": 0.5}})
+    assert "batch_size: 0.5 is not a whole number from 2" in refused(settings, section)
 
 
 def test_epsilon_in_pixels_is_refused_with_the_right_unit(settings):
@@ -132,8 +133,8 @@ def test_numbers_that_yaml_leaves_as_texts():
 
 
 def test_video_ranges():
-    paper = {"scales": {"x": {"data": {"splits": {"train": "1-3, 68", "test": [4], "evaluation": "one"}}}}}
-    splits = config.expand_videos(copy.deepcopy(paper))["scales"]["x"]["data"]["splits"]
+    paper = {"scales": {"x": {"data": {"own": {"splits": {"train": "1-3, 68", "test": [4], "evaluation": "one"}}}}}}
+    splits = config.expand_videos(copy.deepcopy(paper))["scales"]["x"]["data"]["own"]["splits"]
     assert splits == {"train": [1, 2, 3, 68], "test": [4], "evaluation": "one"}
 
 
@@ -146,3 +147,72 @@ def test_merge_lays_mappings_over_each_other_and_replaces_lists():
     below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert config.merge(below, {"a": {"c": [3]}, "e": 2}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": 2}
     assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def row(**changes) -> dict:
+    return {"experiments": {"table5": {"rows": {"clean+adv": changes}}}}
+
+
+def test_names_in_rows_are_defined_somewhere(settings):
+    for key, section in (("perturbation", "borderlin"), ("clean", "halve"), ("objective", "halve")):
+        assert f"rows.clean+adv.{key}: there is no '{section}'; did you mean" in refused(
+            settings, row(**{key: section})
+        )
+    assert "rows.clean+adv.defence: there is no 'random'" in refused(settings, row(defence="random"))
+
+
+def test_clean_images_belong_to_adversarial_training(settings):
+    section = {"experiments": {"table3": {"rows": {"1": {"clean": "half"}}}}}
+    assert "`clean` is what clean images add to a training with a `perturbation`" in refused(settings, section)
+
+
+def test_perturbations_are_checked_like_attacks(settings):
+    for key, value, sentence in (
+        ("epsilon", 2, "write 8/255, not 8"),
+        ("trackr", "constant", "unknown key 'trackr'; did you mean 'tracker'?"),
+        ("split", "test", "'split' belongs to attacks, not to training"),
+        ("name", "pdg", "there is no 'pdg' in attacks"),
+        ("loss", [{"loss": "gcee", "weight": 1}], "there is no 'gcee' in losses"),
+    ):
+        section = {"perturbations": {"borderline": {key: value}}}
+        if key == "loss":
+            section = {
+                "perturbations": {"pgd": {"name": "pgd", "epsilon": 0.1, "step_size": 0.1, "steps": 1, key: value}}
+            }
+        assert sentence in refused(settings, section)
+
+
+def test_experiments_name_data_and_training_that_the_scale_has(settings):
+    assert "there is no 'surgicl'; did you mean 'surgical'?" in refused(
+        settings, {"experiments": {"table3": {"data": "surgicl"}}}
+    )
+    assert "training, which experiment table3 needs,: there is no 'slow'" in refused(
+        settings, {"experiments": {"table3": {"training": "slow"}}}
+    )
+    assert "experiments.table3.attacks: there is no 'pdg'; did you mean 'pgd'?" in refused(
+        settings, {"experiments": {"table3": {"attacks": ["pdg"]}}}
+    )
+
+
+def test_optimizers_take_their_own_settings(settings):
+    adam = demo(training={"default": {"optimizer": {"name": "adam"}}})
+    assert "unknown key 'momentum'" in refused(settings, adam)
+    assert "optimizer.name: 'rmsprop' is not adam or sgd" in refused(
+        settings, demo(training={"default": {"optimizer": {"name": "rmsprop"}}})
+    )
+
+
+def test_an_objective_s_head_stands_in_for_the_network_s(settings):
+    network = {"name": "small", "head": {"name": "linear", "dimension": 5}}
+    objective = {"head": {"name": "unit_norm", "dimension": 7}}
+    assert config.head_of(network, objective, {}) == {"name": "unit_norm", "dimension": 7}
+    assert config.head_of(network, {}, {}) == {"name": "linear", "dimension": 5}
+    assert config.head_of({"name": "small"}, {}, {}) is None
+    assert config.head_of({"name": "small"}, {}, {"embedding": 3}) == {"name": "linear", "dimension": 3}
+    assert config.head_of(network, objective, {"embedding": 3}) == {"name": "unit_norm", "dimension": 3}
+
+
+def test_every_paper_s_yaml_is_valid_at_every_scale(settings):
+    for path in sorted((ROOT / "workflow/papers").glob("*.yaml")):
+        for scale in ("demo", "short", "paper"):
+            config.load(settings | {"scale": scale, "papers": [path.stem]})

@@ -10,7 +10,6 @@ from robustloss import attacks, models
 from robustloss.attacks import gradients
 from robustloss.errors import Problem
 
-perturb = attacks.load("pgd")
 SETTINGS = {"epsilon": 8 / 255, "step_size": 2 / 255, "steps": 7}
 
 
@@ -31,6 +30,10 @@ class Scaled(nn.Module):
 
     def forward(self, images):
         return self.scale * self.body(images)
+
+
+def perturb(*arguments, **settings):
+    return attacks.load("pgd")(*arguments, **settings).images
 
 
 def seeded(seed=0):

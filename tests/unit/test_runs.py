@@ -28,7 +28,9 @@ def base() -> runs.Plan:
 
 
 def test_demo_trains_every_row_of_tables_3_and_4_once(base):
-    assert len(base.runs) == 14
+    trained = [run for table in ("table3", "table4") for row in names(base, table).values() for run in row]
+    assert len(set(trained)) == len(trained) == 14
+    assert set(trained) <= set(base.runs)
     assert list(names(base)) == ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
 
 
@@ -137,5 +139,65 @@ def test_names_are_file_names(base):
 
 def test_paper_scale_has_the_paper_s_splits():
     plan = planned(scale="paper")
-    splits = json.loads(plan.data[plan.paper_data["ding2025"]])["splits"]
+    splits = json.loads(plan.data[plan.counted["ding2025"]])["splits"]
     assert splits == {"train": [*range(1, 41)], "test": [*range(41, 81)], "evaluation": [*range(41, 46)]}
+
+
+def table5(plan, label="clean+adv"):
+    (run,) = plan.manifests["ding2025"]["rows"]["table5"][label]
+    return run, json.loads(plan.runs[run["run"]])
+
+
+def test_adversarial_training_is_part_of_the_run(base):
+    run, spec = table5(base)
+    assert run["run"].startswith("cholec80-sim-small-0.5cross_entropy-sai_fgsm-inverse-time-s0-")
+    assert spec["perturbation"]["tracker"] == "trigonometric"
+    assert spec["objective"] == spec["clean"] == [{"loss": "cross_entropy", "weight": 0.5}]
+    changed = planned({"perturbations": {"borderline": {"steps": 11}}})
+    assert table5(changed)[0]["run"] != run["run"]
+    assert names(changed) == names(base)
+
+
+def test_the_attack_s_code_is_part_of_what_was_trained_against_it(base, monkeypatch):
+    digest, edited = runs.code_digest, "robustloss.attacks.sai_fgsm"
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    changed = planned()
+    assert table5(changed)[0]["run"] != table5(base)[0]["run"]
+    assert names(changed) == names(base)
+
+
+def test_an_attack_on_the_training_objective_has_its_terms_and_its_code(base, monkeypatch):
+    section = {"attacks": {"pgd": {"loss": "training"}}}
+    changed = planned(section)
+
+    def attack(plan, label):
+        (run,) = plan.manifests["ding2025"]["rows"]["table3"][label]
+        return Path(run["attacks"]["pgd"]).name
+
+    terms = json.loads(changed.attacks[attack(changed, "5")])["loss"]
+    assert sorted(term["loss"] for term in terms) == ["all_one", "cross_entropy"]
+    assert attack(changed, "5") != attack(changed, "6")
+    assert attack(base, "5") == attack(base, "6")
+    digest, edited = runs.code_digest, "robustloss.losses.all_one"
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    again = planned(section)
+    assert attack(again, "5") != attack(changed, "5")
+    assert attack(again, "1") == attack(changed, "1")
+
+
+def test_a_defence_changes_what_is_attacked_and_not_what_is_trained(base):
+    defence = {"name": "random_padding", "smallest": 40, "size": 48, "passes": 3}
+    rows = {"random": {"objective": "1", "defence": "random"}}
+    changed = planned({"defences": {"random": defence}, "experiments": {"table3": {"rows": rows}}})
+    (plain_run,), (defended,) = (changed.manifests["ding2025"]["rows"]["table3"][label] for label in ("1", "random"))
+    assert (plain_run["run"], plain_run["features"]) == (defended["run"], defended["features"])
+    assert plain_run["attacks"] != defended["attacks"]
+    assert json.loads(changed.attacks[Path(defended["attacks"]["pgd"]).name])["defence"] == defence
+
+
+def test_a_model_that_two_experiments_share_is_trained_once(base):
+    """Row 1 of Table 3 again, as an experiment of its own."""
+    again = {"data": "surgical", "network": "resnet", "rows": {"CE": {"objective": "1"}}}
+    changed = planned({"experiments": {"again": again}})
+    assert changed.runs == base.runs
+    assert names(changed, "again")["CE"] == names(changed)["1"]

@@ -34,7 +34,7 @@ def draw(dtype=torch.float64):
 
 
 def attack(name, model, images, labels, **settings):
-    return attacks.load(name)(model, images, labels, seeded(), **{**SETTINGS[name], **settings})
+    return attacks.load(name)(model, images, labels, seeded(), **{**SETTINGS[name], **settings}).images
 
 
 def gradient_of(model, images, labels):

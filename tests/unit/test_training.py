@@ -61,7 +61,7 @@ COMPLEMENT = [{"loss": "complement_entropy", "weight": 0.5}]
 
 def test_complement_objective_training_equals_a_loop_with_two_optimisers(tmp_path, bars, spec):
     """Each batch: a step on cross-entropy, then a new forward pass and a step of another optimiser."""
-    spec |= {"then": COMPLEMENT, "weight_decay": 0.001}
+    spec |= {"then": COMPLEMENT, "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.001}}
     training.train(spec, bars, tmp_path / "run", "cpu")
     torch.manual_seed(spec["seed"])
     model = models.build(spec["model"], 3, bars.image_shape).to(memory_format=torch.channels_last)
@@ -123,6 +123,7 @@ def test_the_classes_are_learnt(trained, bars, spec):
     assert (model.eval()(images).argmax(1).numpy() == bars.labels("test")).mean() > 0.9
 
 
+PGD = {"name": "pgd", "epsilon": 0.1, "step_size": 0.05, "steps": 3, "random_start": True}
 ELASTIC = {"head": {"name": "max_mahalanobis", "dimension": 3, "scale": 1, "elastic": True}}
 ELASTIC_TERMS = [{"loss": "mmc", "weight": 1}, {"loss": "elastic_centres", "weight": 0.1}]
 
@@ -135,8 +136,11 @@ ELASTIC_TERMS = [{"loss": "mmc", "weight": 1}, {"loss": "elastic_centres", "weig
         (3, {}),
         (2, {"then": COMPLEMENT}),
         (2, {"model": ELASTIC, "objective": ELASTIC_TERMS}),
+        (2, {"optimizer": {"name": "adam", "decayed": "convolutions", "weight_decay": 0.01}}),
+        (2, {"augmentation": {"shift": 1, "fill": "zero", "flip": True}}),
+        (2, {"perturbation": PGD, "clean": [{"loss": "cross_entropy", "weight": 0.5}]}),
     ],
-    ids=["1", "2", "3", "two objectives", "elastic head"],
+    ids=["1", "2", "3", "two objectives", "elastic head", "Adam", "augmentation", "adversarial"],
 )
 def test_a_training_killed_by_sigkill_goes_on_to_the_same_weights(tmp_path, bars, spec, after, changes):
     """The process is killed while it works on epoch `after` + 1, then the same command is given again."""
@@ -221,26 +225,16 @@ def test_damaged_state_is_named(tmp_path, bars, spec, monkeypatch):
 def interrupted(directory, bars, spec, monkeypatch) -> None:
     """A training that stops in its second epoch."""
     steps = iter(range(8))
+    update = training._update
 
-    def perturb(model, images, labels):
+    def updated(*arguments):
         next(steps)
-        return images
+        return update(*arguments)
 
-    with pytest.raises((StopIteration, RuntimeError)):
-        training.train(spec, bars, directory, "cpu", perturb=perturb)
+    with monkeypatch.context() as patched, pytest.raises((StopIteration, RuntimeError)):
+        patched.setattr(training, "_update", updated)
+        training.train(spec, bars, directory, "cpu")
     assert (directory / "state.safetensors").exists()
-
-
-def test_perturb_replaces_the_images_that_are_trained_on(trained, tmp_path, bars, spec):
-    seen = []
-
-    def perturb(model, images, labels):
-        seen.append(len(images))
-        return images.flip(3)
-
-    training.train(spec, bars, tmp_path / "flipped", "cpu", perturb=perturb)
-    assert sum(seen) == 4 * 96
-    assert not same(final(trained), final(tmp_path / "flipped"))
 
 
 def test_a_last_batch_of_one_image_is_left_out(tmp_path, bars, spec):

@@ -15,14 +15,16 @@ COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "notebooks", "envs
 ROWS = ("0", "1", "5", "5(2)", "7", "8")
 SHRUNKEN = {
     "data": {
-        "seconds": 40,
-        "width": 64,
-        "height": 48,
-        "image_size": 16,
-        "splits": {"train": "1-2", "test": "3", "evaluation": "3"},
+        "surgical": {
+            "seconds": 40,
+            "width": 64,
+            "height": 48,
+            "image_size": 16,
+            "splits": {"train": "1-2", "test": "3", "evaluation": "3"},
+        },
     },
     "networks": {"resnet": {"width": 4}, "efficientnet": {"width": 4}},
-    "training": {"epochs": 2},
+    "training": {"default": {"epochs": 2}},
     "attacks": {"pgd": {"count": 10, "steps": 2}},
 }
 
@@ -68,7 +70,8 @@ class Study:
         """Lay settings over the paper in config.yaml; `rows` are trained beside those of ROWS."""
         path = self.folder / "config.yaml"
         settings = yaml.safe_load(path.read_text())
-        scale = SHRUNKEN | {"rows": {"table3": [*ROWS, *rows], "table4": ["7"]}}
+        scale = SHRUNKEN | {"rows": {"table3": [*ROWS, *rows], "table4": ["7"], "table5": [], "table6": []}}
+        settings["papers"] = ["ding2025"]
         settings["ding2025"] = {"scales": {"demo": scale}} | section
         path.write_text(yaml.safe_dump(settings))
 

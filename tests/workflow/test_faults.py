@@ -39,8 +39,9 @@ def real_videos(study, **splits) -> None:
     demo = settings["ding2025"]["scales"].pop("demo")
     paper = yaml.safe_load((study.folder / "workflow/papers/ding2025.yaml").read_text())["scales"]["demo"]
     data = {"name": "cholec80", "image_size": 16, "splits": {"train": [1, 2], "test": [3], "evaluation": [3]} | splits}
-    scale = paper | {"data": data, "rows": {"table3": ["1"], "table4": []}}
-    scale["training"] |= demo["training"]
+    rows = {"table3": ["1"], "table4": [], "table5": [], "table6": []}
+    scale = paper | {"data": {"surgical": data}, "rows": rows}
+    scale["training"]["default"] |= demo["training"]["default"]
     settings |= {"scale": "mine", "data_root": "mine", "ding2025": {"scales": {"mine": scale}}}
     path.write_text(yaml.safe_dump(settings))
     drawn = next(study.folder.glob("data/raw/cholec80-sim-*"))

@@ -18,6 +18,12 @@ def weights_path(run: Path, epoch: int) -> Path:
     return run / "weights" / f"epoch-{epoch:03d}.safetensors"
 
 
+def epochs(spec: dict) -> range:
+    """The epochs of a run, counted from 1, whose weights are kept: all or, with `keep: last`, the last."""
+    last = spec["epochs"]
+    return range(last if spec.get("keep") == "last" else 1, last + 1)
+
+
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:
     """Write tensors with what they are (`about`, JSON) in the file's own header."""
     # safetensors stores the logical order; a channels_last tensor has to be laid out anew.

@@ -17,13 +17,21 @@ ROOT = Path(__file__).parent
 # These report, store or describe a computation and cannot change a number, so they are no part of a result's identity.
 NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("code", "errors", "files", "progress", "provenance"))
 # The function that makes a module one of a family; its other modules are helpers.
-FUNCTIONS = {"losses": "loss", "models": "network", "heads": "head", "attacks": "perturb"}
+FUNCTIONS = {"losses": "loss", "models": "network", "heads": "head", "attacks": "perturb", "defences": "defend"}
+# The keys of a specification that say where it belongs; the others are the settings of its module's function.
+FRAMES = {
+    "losses": ("loss", "weight"),
+    "models": ("name", "mean", "std", "standardise", "pretrained", "head"),
+    "heads": ("name", "dimension"),
+    "attacks": ("name", "split", "epochs", "count", "defence"),
+    "defences": ("name",),
+}
 # Keyword-only parameters that the library fills in, so that a yaml cannot.
 SUPPLIED = {"loss": ("features", "head")}
 
 
 def plugins(family: str) -> list[str]:
-    """The names that a yaml may use in `family` (losses, models, heads, attacks, data): its modules."""
+    """The names that a yaml may use in `family` (losses, models, heads, attacks, defences, data): its modules."""
     names = sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
     wanted = FUNCTIONS.get(family)
     return [name for name in names if wanted is None or _function(f"{PACKAGE}.{family}.{name}", wanted)]
@@ -76,6 +84,11 @@ def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
     pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
     required = [argument.arg for argument, default in pairs if default is None]
     return required, [argument.arg for argument, default in pairs if default is not None]
+
+
+def settings_of(family: str, spec: dict) -> dict:
+    """A specification's own settings: what is handed to the function of its module."""
+    return {key: value for key, value in spec.items() if key not in FRAMES[family]}
 
 
 def check_settings(where: str, module: str, function: str, settings) -> None:

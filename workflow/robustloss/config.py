@@ -9,15 +9,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from robustloss.code import check_head, check_settings, nearest, plugin, plugins
+from robustloss.code import FRAMES, FUNCTIONS, check_head, check_settings, nearest, plugin, plugins, settings_of
 from robustloss.errors import Problem
 
 WORKFLOW = Path(__file__).parents[1]
 PAPER_NAME = re.compile(r"[a-z]+[0-9]{4}")
-# Keys of an attack that say what is attacked, and of a network that frame it; the others are its module's own settings.
-ATTACK_SCOPE = ("name", "split", "epochs", "count")
-NETWORK_FRAME = ("name", "mean", "std", "pretrained", "head")
-HEAD_FRAME = ("name", "dimension")
 # Snakemake hands these on as texts when they come from the command line.
 TYPED = ("papers", "seeds", "threads", "download")
 
@@ -94,11 +90,13 @@ def typed(value):
 def expand_videos(paper: dict) -> dict:
     """Splits written as `1-40` or `1-3, 68` become lists of video numbers."""
     for scale in (paper.get("scales") or {}).values():
-        splits = scale.get("data", {}).get("splits") if isinstance(scale, dict) else None
-        for split, videos in (splits or {}).items():
-            if isinstance(videos, str) and _RANGES.fullmatch(videos):
-                bounds = [[int(end) for end in part.split("-")] for part in videos.split(",")]
-                splits[split] = [video for pair in bounds for video in range(pair[0], pair[-1] + 1)]
+        sets = scale.get("data") if isinstance(scale, dict) else None
+        for data in (sets or {}).values() if isinstance(sets, dict) else ():
+            splits = data.get("splits") if isinstance(data, dict) else None
+            for split, videos in (splits or {}).items():
+                if isinstance(videos, str) and _RANGES.fullmatch(videos):
+                    bounds = [[int(end) for end in part.split("-")] for part in videos.split(",")]
+                    splits[split] = [video for pair in bounds for video in range(pair[0], pair[-1] + 1)]
     return paper
 
 
@@ -117,10 +115,13 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
     check(paper, "paper", where, folder)
     for name, objective in paper["objectives"].items():
         for term in objective["terms"] + objective.get("then", []):
-            _check_plugin(f"{where}: objectives.{name}", "losses", term["loss"], "loss", term, ("loss", "weight"))
+            _check_plugin(f"{where}: objectives.{name}", "losses", term, "loss")
+        if "head" in objective:
+            _check_plugin(f"{where}: objectives.{name}.head", "heads", objective["head"])
+    for name, defence in paper.get("defences", {}).items():
+        _check_plugin(f"{where}: defences.{name}", "defences", defence)
     for name, experiment in paper["experiments"].items():
-        for label, row in experiment["rows"].items():
-            _known(f"{where}: experiments.{name}.rows.{label}.objective", row["objective"], paper["objectives"])
+        _check_rows(f"{where}: experiments.{name}", experiment, paper)
     for name, figure in paper["figures"].items():
         _known(f"{where}: figures.{name}.experiment", figure["experiment"], paper["experiments"])
         for label in figure["rows"]:
@@ -130,35 +131,84 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
     return paper
 
 
+def _check_rows(where: str, experiment: dict, paper: dict) -> None:
+    for label in experiment.get("attacks", []):
+        _known(f"{where}.attacks", label, paper["attacks"])
+    for label, row in experiment["rows"].items():
+        for key in ("objective", "clean", "perturbation", "defence"):
+            if key in row:
+                section = "objectives" if key == "clean" else f"{key}s"
+                _known(f"{where}.rows.{label}.{key}", row[key], paper.get(section, {}))
+        if "clean" in row and "perturbation" not in row:
+            raise Problem(f"{where}.rows.{label}: `clean` is what clean images add to a training with a `perturbation`")
+
+
 def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
     for name, network in scale["networks"].items():
-        _check_plugin(f"{where}.networks.{name}", "models", network["name"], "network", network, NETWORK_FRAME)
+        _check_plugin(f"{where}.networks.{name}", "models", network)
         if head := network.get("head"):
-            _check_plugin(f"{where}.networks.{name}.head", "heads", head["name"], "head", head, HEAD_FRAME)
+            _check_plugin(f"{where}.networks.{name}.head", "heads", head)
     for name, labels in scale.get("rows", {}).items():
         _known(f"{where}.rows", name, paper["experiments"])
         for label in labels:
             _known(f"{where}.rows.{name}", label, paper["experiments"][name]["rows"])
-    for name in scale.get("attacks", {}):
-        _known(f"{where}.attacks", name, paper["attacks"])
-    for name, attack in paper["attacks"].items():
-        attack = attack | scale.get("attacks", {}).get(name, {})
-        check(attack, "paper", f"{where}.attacks.{name}", folder, part="attack")
-        _check_plugin(f"{where}.attacks.{name}", "attacks", attack["name"], "perturb", attack, ATTACK_SCOPE)
+    for section in ("attacks", "perturbations"):
+        own, overlaid = paper.get(section, {}), scale.get(section, {})
+        for name in overlaid:
+            _known(f"{where}.{section}", name, own)
+        for name, attack in own.items():
+            _check_attack(f"{where}.{section}.{name}", attack | overlaid.get(name, {}), folder)
+    for name, perturbation in paper.get("perturbations", {}).items():
+        for key in FRAMES["attacks"][1:]:
+            if key in perturbation | scale.get("perturbations", {}).get(name, {}):
+                raise Problem(
+                    f"{where}.perturbations.{name}: '{key}' belongs to attacks, not to training: leave it out"
+                )
+    if "counts" in paper:
+        _known(f"{where}.data, whose frames Table 1 counts,", paper["counts"], scale["data"])
     for name, experiment in paper["experiments"].items():
-        _known(f"{where}.networks, which experiment {name} needs,", experiment["network"], scale["networks"])
-        head = scale["networks"][experiment["network"]].get("head", {}).get("name")
-        for row in experiment["rows"].values():
-            _known(f"{where}.training.schedules", row.get("schedule", "default"), scale["training"]["schedules"])
-            objective = paper["objectives"][row["objective"]]
-            for term in objective["terms"] + objective.get("then", []):
-                check_head(f"{where}.networks.{experiment['network']}", term["loss"], head)
+        _check_experiment(where, name, experiment, scale, paper)
 
 
-def _check_plugin(where: str, family: str, name: str, function: str, settings: dict, frame: tuple) -> None:
+def _check_experiment(where: str, name: str, experiment: dict, scale: dict, paper: dict) -> None:
+    for key, section in (("data", "data"), ("network", "networks"), ("training", "training")):
+        _known(f"{where}.{section}, which experiment {name} needs,", experiment.get(key, "default"), scale[section])
+    network = f"{where}.networks.{experiment['network']}"
+    schedules = scale["training"][experiment.get("training", "default")]["schedules"]
+    for row in experiment["rows"].values():
+        _known(f"{where}.training, schedules of experiment {name},", row.get("schedule", "default"), schedules)
+        objective = paper["objectives"][row["objective"]]
+        clean = paper["objectives"][row["clean"]]["terms"] if "clean" in row else []
+        head = head_of(scale["networks"][experiment["network"]], objective, experiment)
+        for term in objective["terms"] + objective.get("then", []) + clean:
+            check_head(network, term["loss"], head and head["name"])
+
+
+def head_of(network: dict, objective: dict, experiment: dict) -> dict | None:
+    """The head that a row's network ends in: the objective's own before the network's; None for the body's logits.
+
+    An experiment's `embedding` is the dimension of the features, before a linear head where there is no other.
+    """
+    head = objective.get("head", network.get("head"))
+    if "embedding" in experiment:
+        return (head or {"name": "linear"}) | {"dimension": experiment["embedding"]}
+    return head
+
+
+def _check_attack(where: str, attack: dict, folder: Path) -> None:
+    check(attack, "paper", where, folder, part="attack")
+    _check_plugin(where, "attacks", attack)
+    for term in attack["loss"] if isinstance(attack.get("loss"), list) else []:
+        _check_plugin(f"{where}.loss", "losses", term, "loss")
+    for number, member in enumerate(attack.get("attacks", [])):
+        _check_attack(f"{where}.attacks.{number}", member, folder)
+
+
+def _check_plugin(where: str, family: str, spec: dict, key: str = "name") -> None:
+    name = spec[key]
     if name not in plugins(family):
         raise Problem(f"{where}: there is no '{name}' in {family}{nearest(name, plugins(family))}")
-    check_settings(where, plugin(family, name), function, [key for key in settings if key not in frame])
+    check_settings(where, plugin(family, name), FUNCTIONS[family], settings_of(family, spec))
 
 
 def _known(where: str, name: str, choices) -> None:

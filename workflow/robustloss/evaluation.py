@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from robustloss import attacks, checkpoints, devices, models, outcomes
+from robustloss import attacks, checkpoints, defences, devices, models, outcomes
+from robustloss.code import settings_of
 from robustloss.data.prepared import Prepared
 from robustloss.files import write_csv, write_json
 from robustloss.images import Images
@@ -14,26 +15,27 @@ from robustloss.progress import track
 from robustloss.provenance import Stopwatch
 
 BATCH = 256
-SCOPE = ("name", "split", "epochs", "count")
 
 
 def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str = "auto") -> None:
     """Attack the networks of a run as `spec` says and write the outcomes into `directory`.
 
     Leaves samples/epoch-NNN.npz (per sample: index, label, clean and adversarial prediction, cross-entropies, the
-    perturbation's Linf and L2 norm), epochs.csv, and, last, attack.json. A sample that is misclassified when clean
-    counts as not robust. Epochs whose outcomes are there already are not attacked again.
+    perturbation's Linf, L2 and L0 norm, iterations and queries), epochs.csv, and, last, attack.json. A sample that is
+    misclassified when clean counts as not robust. Epochs whose outcomes are there already are not attacked again.
     """
     watch = Stopwatch()
     where = devices.choose(device)
     record = checkpoints.open_run(run, data)
-    last = record["spec"]["epochs"]
-    epochs = range(1, last + 1) if spec["epochs"] == "all" else [last]
+    kept = checkpoints.epochs(record["spec"])
+    epochs = kept if spec["epochs"] == "all" else kept[-1:]
     images = Images(data, spec["split"], where, _chosen(data, spec))
     for epoch in track(epochs, directory.name):
         path = outcomes.outcomes_path(directory, epoch)
         if not path.exists():
             model = models.evaluation_copy(checkpoints.network(run, record, data, epoch), where)
+            if "defence" in spec:
+                model = defences.build(spec["defence"], model, torch.Generator(where).manual_seed(epoch)).eval()
             outcomes.save(path, _outcomes(model, images, spec, epoch))
     _summarise(directory, epochs, spec, record, watch.environment(where))
 
@@ -47,19 +49,24 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
 
 def _outcomes(model: torch.nn.Module, images: Images, spec: dict, epoch: int) -> dict[str, np.ndarray]:
     perturb = attacks.load(spec["name"])
-    settings = {key: value for key, value in spec.items() if key not in SCOPE}
+    settings = settings_of("attacks", spec)
     generator = torch.Generator(images.device).manual_seed(epoch)
     parts: dict[str, list[torch.Tensor]] = {}
     for inputs, labels in images.batches(BATCH):
-        adversarial = perturb(model, inputs, labels, generator, **settings)
-        difference = (adversarial - inputs).flatten(1)
+        perturbed = perturb(model, inputs, labels, generator, **settings)
+        difference = (perturbed.images - inputs).flatten(1)
         found = {
             "labels": labels,
             **_predict(model, inputs, labels, "clean"),
-            **_predict(model, adversarial, labels, "adversarial"),
+            **_predict(model, perturbed.images, labels, "adversarial"),
             "linf": difference.abs().amax(1),
             "l2": difference.norm(dim=1),
+            "l0": (difference != 0).sum(1),
+            "iterations": perturbed.iterations,
+            "queries": perturbed.queries,
         }
+        if perturbed.broken_by is not None:
+            found["broken_by"] = perturbed.broken_by
         for name, values in found.items():
             parts.setdefault(name, []).append(values)
     arrays = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
@@ -94,6 +101,7 @@ def _summarise(directory: Path, epochs, spec: dict, record: dict, environment: d
                 "mean_linf": float(found["linf"].mean()),
                 "max_linf": float(found["linf"].max()),
                 "mean_l2": float(found["l2"].mean()),
+                "mean_queries": float(found["queries"].mean()),
             }
         )
     write_csv(directory / "epochs.csv", rows)

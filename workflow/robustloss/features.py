@@ -1,4 +1,4 @@
-"""What a trained network makes of clean images: accuracy, cross-entropy and feature distances of every epoch and split.
+"""What a trained network makes of clean images: accuracy, cross-entropy and feature distances, by epoch and split.
 
 "Features" are the logits of the last layer, as in ding2025, Section 2.2.
 """
@@ -29,7 +29,7 @@ def measure(run: Path, data: Prepared, directory: Path, device: str = "auto") ->
     watch = Stopwatch()
     where = devices.choose(device)
     record = checkpoints.open_run(run, data)
-    epochs = range(1, record["spec"]["epochs"] + 1)
+    epochs = checkpoints.epochs(record["spec"])
     splits = {split: Images(data, split, where) for split in SPLITS}
     for epoch in track(epochs, f"{directory.name} of {run.name}"):
         path = outcomes.outcomes_path(directory, epoch)

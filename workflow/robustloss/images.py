@@ -3,13 +3,27 @@
 import torch
 
 from robustloss import devices
+from robustloss.augmentation import check, moved
 from robustloss.data.prepared import Prepared
 
 
 class Images:
-    """One split as a uint8 tensor (count, height, width, channels), on the device when it fits, else memory-mapped."""
+    """One split as a uint8 tensor (count, height, width, channels), on the device when it fits, else memory-mapped.
 
-    def __init__(self, data: Prepared, split: str, device: torch.device, indices: torch.Tensor | None = None) -> None:
+    `augmentation` holds the settings of `robustloss.augmentation.moved`; Problem where they are wrong.
+    """
+
+    def __init__(
+        self,
+        data: Prepared,
+        split: str,
+        device: torch.device,
+        indices: torch.Tensor | None = None,
+        augmentation: dict | None = None,
+    ) -> None:
+        if augmentation is not None:
+            check(augmentation, data.image_shape)
+        self.augmentation = augmentation
         stored = data.images(split)
         # On a CPU the mapped file is the tensor: pages come in as they are used and can be dropped again.
         self.pixels = torch.from_numpy(stored)
@@ -24,13 +38,18 @@ class Images:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, rows: torch.Tensor, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (n, channels, height, width) in [0, 1], channels_last in memory, and labels (n,), on the device.
 
-        `rows` (n,) are positions in this split, best given on `indices.device`.
+        `rows` (n,) are positions in this split, best given on `indices.device`. With a `generator` the images are
+        augmented at random.
         """
         rows = self.indices[rows.to(self.indices.device)]
-        pixels = self.pixels[rows].to(self.device, non_blocking=True)
+        if self.augmentation is None or generator is None:
+            pixels = self.pixels[rows]
+        else:
+            pixels = moved(self.pixels, rows, generator, **self.augmentation)
+        pixels = pixels.to(self.device, non_blocking=True)
         # Stored rows are (height, width, channels): the permuted view is channels_last without a copy.
         return pixels.permute(0, 3, 1, 2).float().div_(255), self.labels[rows.to(self.device)]
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustloss.code import code_digest, plugin
-from robustloss.config import ATTACK_SCOPE
+from robustloss.code import code_digest, plugin, settings_of
+from robustloss.config import head_of
 from robustloss.errors import Problem
 from robustloss.files import canonical, digest
 
@@ -33,8 +33,18 @@ class Plan:
     raw_of: dict[str, str] = field(default_factory=dict)  # data set -> folder of its raw files
     data_of: dict[str, str] = field(default_factory=dict)  # run -> data set
     weights_of: dict[str, str] = field(default_factory=dict)  # run -> file of pretrained weights
-    paper_data: dict[str, str] = field(default_factory=dict)  # paper -> data set
+    counted: dict[str, str] = field(default_factory=dict)  # paper -> data set whose frames its Table 1 counts
     manifests: dict[str, dict] = field(default_factory=dict)  # paper -> what its tables rest on
+
+
+@dataclass(frozen=True)
+class Study:
+    """One paper at the configured scale, and the data sets that it prepares, by the paper's own names for them."""
+
+    settings: dict
+    paper: dict
+    scale: dict
+    data: dict[str, str]
 
 
 def plan(settings: dict, papers: dict[str, dict]) -> Plan:
@@ -75,7 +85,11 @@ def name_of(slug: str, spec: dict, *modules: str) -> str:
 
 def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
     scale = paper["scales"][settings["scale"]]
-    data = result.paper_data[paper["paper"]] = _plan_data(result, settings, scale["data"])
+    used = {experiment["data"] for experiment in paper["experiments"].values()}
+    data = {name: _plan_data(result, settings, scale["data"][name]) for name in sorted(used)}
+    study = Study(settings, paper, scale, data)
+    if "counts" in paper:
+        result.counted[paper["paper"]] = data[paper["counts"]]
     seeds = settings.get("seeds", scale["seeds"])
     manifest = {
         "paper": paper["paper"],
@@ -85,27 +99,32 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         "scale": settings["scale"],
         "reference": f"data/reference/{paper['paper']}.csv",
         "seeds": seeds,
-        "data": {"name": scale["data"]["name"], "directory": f"data/prepared/{data}"},
+        "data": {name: f"data/prepared/{prepared}" for name, prepared in data.items()},
         "objectives": {name: plain(objective) for name, objective in sorted(paper["objectives"].items())},
         "figures": paper["figures"],
         "rows": {},
         "labels": {},
     }
-    for table, experiment in sorted(paper["experiments"].items()):
-        wanted = scale.get("rows", {}).get(table, list(experiment["rows"]))
-        rows = manifest["rows"][table] = {}
-        labels = manifest["labels"][table] = {}
+    for name, experiment in sorted(paper["experiments"].items()):
+        wanted = scale.get("rows", {}).get(name, list(experiment["rows"]))
+        rows = manifest["rows"][name] = {}
+        labels = manifest["labels"][name] = {}
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
             chosen = seeds if label in wanted else []
-            rows[label] = [_plan_run(result, settings, paper, scale, data, experiment, row, seed) for seed in chosen]
+            rows[label] = [_plan_run(result, study, experiment, row, seed) for seed in chosen]
     return manifest
 
 
 def _label(row: dict, objectives: dict) -> str:
-    parts = [objectives[row["objective"]]["formula"]]
+    formula = objectives[row["objective"]]["formula"]
+    parts = [f"{objectives[row['clean']]['formula']} clean + {formula} perturbed" if "clean" in row else formula]
     if "schedule" in row:
         parts.append(f"{row['schedule']} rate")
+    if "perturbation" in row:
+        parts.append(f"{row['perturbation']} adversaries")
+    if "defence" in row:
+        parts.append(f"{row['defence']} defence")
     if row.get("repeat"):
         parts.append(f"run {row['repeat'] + 1}")
     return ", ".join(parts)
@@ -130,27 +149,30 @@ def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     return name
 
 
-def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> dict:
-    training = scale["training"]
-    model = dict(scale["networks"][experiment["network"]])
-    model["pretrained"], weights = _pretrained(model, settings)
+def _plan_run(result: Plan, study: Study, experiment: dict, row: dict, seed: int) -> dict:
+    paper, scale = study.paper, study.scale
+    training = scale["training"][experiment.get("training", "default")]
     objective = paper["objectives"][row["objective"]]
+    model, weights = _network(study, experiment, objective)
+    data = study.data[experiment["data"]]
+    terms = {"objective": objective["terms"], "then": objective.get("then")}
+    if "clean" in row:
+        terms["clean"] = paper["objectives"][row["clean"]]["terms"]
     spec = plain(
         {
-            "data": scale["data"],
+            "data": scale["data"][experiment["data"]],
             "model": model,
-            "objective": sorted(objective["terms"], key=canonical),
-            **({"then": sorted(objective["then"], key=canonical)} if "then" in objective else {}),
+            **{key: sorted(value, key=canonical) for key, value in terms.items() if value},
             "schedule": training["schedules"][row.get("schedule", "default")],
             "seed": seed + REPEAT_STRIDE * row.get("repeat", 0),
-            **{key: training[key] for key in ("epochs", "batch_size", "momentum", "weight_decay", "precision")},
+            **{key: value for key, value in training.items() if key != "schedules"},
         }
     )
-    modules = [
-        "robustloss.training",
-        *_network_modules(model),
-        *(plugin("losses", term["loss"]) for term in spec["objective"] + spec.get("then", [])),
-    ]
+    if "perturbation" in row:
+        spec["perturbation"] = _attack(study, "perturbations", row["perturbation"], spec)
+    modules = ["robustloss.training", *_network_modules(model), *_loss_modules(spec)]
+    if "perturbation" in spec:
+        modules += _attack_modules(spec["perturbation"])
     # The data's own name stands for the code that prepared it.
     name = name_of(_slug(spec), {"spec": spec, "data": data}, *modules)
     result.runs[name] = canonical(spec)
@@ -160,8 +182,8 @@ def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> di
     directory = f"results/runs/{name}"
     features = name_of("features", {}, "robustloss.features", *_network_modules(model))
     attacks = {
-        label: _plan_attack(result, attack | scale.get("attacks", {}).get(label, {}), model)
-        for label, attack in sorted(paper["attacks"].items())
+        label: _plan_attack(result, study, label, row, spec)
+        for label in sorted(experiment.get("attacks", paper["attacks"]))
     }
     return {
         "seed": spec["seed"],
@@ -172,14 +194,54 @@ def _plan_run(result, settings, paper, scale, data, experiment, row, seed) -> di
     }
 
 
-def _plan_attack(result: Plan, spec: dict, model: dict) -> str:
-    spec = plain({"split": "evaluation", "epochs": "all", "count": None} | spec)
-    own = {key: value for key, value in spec.items() if key not in ATTACK_SCOPE}
-    slug = "-".join([spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])])
-    modules = ("robustloss.evaluation", plugin("attacks", spec["name"]), *_network_modules(model))
-    name = name_of(slug, spec, *modules)
+def _network(study: Study, experiment: dict, objective: dict) -> tuple[dict, str | None]:
+    """The network's specification and the file of its pretrained weights, if it starts from some."""
+    network = dict(study.scale["networks"][experiment["network"]])
+    if head := head_of(network, objective, experiment):
+        network["head"] = head
+    network["pretrained"], weights = _pretrained(network, study.settings)
+    return network, weights
+
+
+def _attack(study: Study, section: str, label: str, run: dict) -> dict:
+    """An attack of the paper as its scale has it; the loss `training` becomes the run's own objective."""
+    return _climbing(plain(study.paper[section][label] | study.scale.get(section, {}).get(label, {})), run)
+
+
+def _climbing(attack: dict, run: dict) -> dict:
+    attack = attack | {"loss": run["objective"]} if attack.get("loss") == "training" else attack
+    return (
+        attack | {"attacks": [_climbing(member, run) for member in attack["attacks"]]}
+        if "attacks" in attack
+        else attack
+    )
+
+
+def _plan_attack(result: Plan, study: Study, label: str, row: dict, run: dict) -> str:
+    scope = {"split": "evaluation", "epochs": run.get("keep", "all"), "count": None}
+    spec = scope | _attack(study, "attacks", label, run)
+    modules = ["robustloss.evaluation", *_attack_modules(spec), *_network_modules(run["model"])]
+    if "defence" in row:
+        spec["defence"] = plain(study.paper["defences"][row["defence"]])
+        modules.append(plugin("defences", spec["defence"]["name"]))
+    own = settings_of("attacks", spec)
+    parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
+    name = name_of("-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])]), spec, *modules)
     result.attacks[name] = canonical(spec)
     return name
+
+
+def _loss_modules(spec: dict) -> list[str]:
+    terms = [term for key in ("objective", "then", "clean") for term in spec.get(key, [])]
+    return [plugin("losses", term["loss"]) for term in terms]
+
+
+def _attack_modules(spec: dict) -> list[str]:
+    """The modules that an attack, the objective that it climbs and the attacks of an ensemble come from."""
+    terms = spec["loss"] if isinstance(spec.get("loss"), list) else []
+    losses = [plugin("losses", term["loss"]) for term in terms]
+    members = [module for member in spec.get("attacks", []) for module in _attack_modules(member)]
+    return [plugin("attacks", spec["name"]), *losses, *members]
 
 
 def _network_modules(model: dict) -> list[str]:
@@ -205,7 +267,9 @@ def _slug(spec: dict) -> str:
     model = spec["model"]
     network = [model["name"], *([f"{model['head']['name']}{model['head']['dimension']}"] if "head" in model else [])]
     updates = [_terms(spec["objective"]), *(["then", _terms(spec["then"])] if "then" in spec else [])]
-    return "-".join([spec["data"]["name"], *network, *updates, spec["schedule"]["name"], f"s{spec['seed']}"])
+    adversaries = [spec["perturbation"]["name"]] if "perturbation" in spec else []
+    schedule = spec["schedule"]["name"]
+    return "-".join([spec["data"]["name"], *network, *updates, *adversaries, schedule, f"s{spec['seed']}"])
 
 
 def _terms(terms: list[dict]) -> str:

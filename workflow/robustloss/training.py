@@ -7,6 +7,11 @@ end, and nothing inside a step waits for the device.
 Complement objective training (Chen et al. 2019) has a second objective, `then`: each batch is used for two updates,
 each with a forward pass and an optimiser of its own.
 
+Adversarial training is a recipe for any objective: with a `perturbation`, an attack's name and settings, the objective
+is computed on each batch's perturbed images, and the terms of `clean`, if there are any, on the clean ones in the same
+forward pass and are added. The attack sees the network in evaluation mode. k steps of it cost k forward and k backward
+passes to the images, which spare the gradients of the weights.
+
 Every epoch's order of images and random numbers follow from (seed, epoch) alone, so a training that was killed goes on
 from its last whole epoch to the same weights, bit for bit on a CPU.
 """
@@ -19,8 +24,8 @@ from pathlib import Path
 
 import torch
 
-from robustloss import checkpoints, devices, losses, models, schedules
-from robustloss.code import check_head
+from robustloss import attacks, checkpoints, devices, losses, models, optimizers, schedules
+from robustloss.code import check_head, check_settings, plugin, settings_of
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
 from robustloss.files import write_csv, write_json
@@ -28,32 +33,27 @@ from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
 
-Perturb = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+# Each takes the network and a batch and returns the images to train on: (model, images, labels, generator) -> images.
+Perturb = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 
 
-def train(
-    spec: dict,
-    data: Prepared,
-    directory: Path,
-    device: str = "auto",
-    pretrained: Path | None = None,
-    perturb: Perturb | None = None,
-) -> None:
+def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pretrained: Path | None = None) -> None:
     """Train the network that `spec` describes on `data`'s train split into `directory`.
 
-    Leaves weights/epoch-NNN.safetensors of every epoch, history.csv (epoch, mean of each objective, first rate), and,
-    last, run.json. `perturb(model, images, labels)` replaces each batch's images before its updates (adversarial
-    training). Raises Problem when an objective stops being finite, the epochs before stay; and for a loss that the
-    network's head does not fit.
+    Leaves weights/epoch-NNN.safetensors of every epoch (`keep: last`: of the last), history.csv (epoch, mean of each
+    objective, first rate), and, last, run.json. Raises Problem when an objective stops being finite, the epochs before
+    stay; and for a loss that the network's head does not fit.
     """
     watch = Stopwatch()
     where = devices.choose(device)
     identity = checkpoints.identity(directory.name, spec, data)
     objectives = _objectives(spec)
-    model, optimizers = _start(spec, data, where, pretrained, len(objectives))
-    history = _resume(directory, identity, model, optimizers)
-    images = Images(data, "train", where)
-    updates = list(zip(objectives.values(), optimizers, strict=True))
+    perturb = _perturb(spec)
+    images = Images(data, "train", where, augmentation=spec.get("augmentation"))
+    model, steppers = _start(spec, data, images, pretrained, len(objectives))
+    history = _resume(directory, identity, model, steppers)
+    updates = list(zip(objectives.values(), steppers, strict=True))
+    kept = checkpoints.epochs(spec)
     for epoch in track(range(len(history) + 1, spec["epochs"] + 1), directory.name):
         rate = schedules.rate(spec["schedule"], (epoch - 1) * _steps(spec, images), _steps(spec, images))
         values = _epoch(spec, epoch, model, updates, images, perturb)
@@ -61,10 +61,10 @@ def train(
         history.append({"epoch": epoch, **means, "rate": rate})
         found = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
         say(f"{directory.name}: epoch {epoch} of {spec['epochs']}, {found}")
-        checkpoints.save_tensors(
-            checkpoints.weights_path(directory, epoch), model.state_dict(), identity | {"epoch": epoch}
-        )
-        _save_state(directory, identity, model, optimizers, history)
+        if epoch in kept:
+            path = checkpoints.weights_path(directory, epoch)
+            checkpoints.save_tensors(path, model.state_dict(), identity | {"epoch": epoch})
+        _save_state(directory, identity, model, steppers, history)
     columns = ("epoch", *objectives, "rate")
     write_csv(directory / "history.csv", [{name: row[name] for name in columns} for row in history])
     record = {
@@ -82,30 +82,52 @@ def train(
 
 def _objectives(spec: dict) -> dict[str, losses.Loss]:
     """The objectives of a batch's updates by their key in the specification, in the order of the updates."""
-    terms = {key: spec[key] for key in ("objective", "then") if key in spec}
     head = spec["model"].get("head", {}).get("name")
-    found = {key: losses.objective(value) for key, value in terms.items()}
+    terms = {key: spec[key] for key in ("objective", "clean", "then") if key in spec}
     for term in itertools.chain(*terms.values()):
         check_head(f"network {spec['model'].get('name')}", term["loss"], head)
+    found = {key: losses.objective(value) for key, value in terms.items()}
+    if "clean" in found:
+        found["objective"] = _both(found.pop("clean"), found["objective"])
     return found
 
 
-def _start(spec: dict, data: Prepared, device: torch.device, pretrained: Path | None, count: int):
+def _both(clean: losses.Loss, perturbed: losses.Loss) -> losses.Loss:
+    """The sum of `clean` on the first half of a batch and `perturbed` on the second."""
+
+    def total(logits, labels, features, head):
+        halves = zip(logits.chunk(2), labels.chunk(2), features.chunk(2), strict=True)
+        return sum(loss(*half, head) for loss, half in zip((clean, perturbed), halves, strict=True))
+
+    return total
+
+
+def _perturb(spec: dict) -> Perturb | None:
+    """What replaces each batch's images before its updates: the perturbed ones, after the clean ones if those count."""
+    if "perturbation" not in spec:
+        return None
+    attack, settings = spec["perturbation"]["name"], settings_of("attacks", spec["perturbation"])
+    check_settings(f"perturbation {attack}", plugin("attacks", attack), "perturb", settings)
+    perturb = attacks.load(attack)
+
+    def perturbed(model, images, labels, generator):
+        model.eval()
+        with _precision(spec, images.device):
+            found = perturb(model, images, labels, generator, **settings).images
+        model.train()
+        return torch.cat([images, found]) if "clean" in spec else found
+
+    return perturbed
+
+
+def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, count: int):
     """The network and as many optimisers, all of them of all its weights."""
     torch.manual_seed(spec["seed"])
     model = models.build(spec["model"], len(data.classes), data.image_shape, pretrained)
-    model = model.to(device, memory_format=torch.channels_last)
-    optimizers = [
-        torch.optim.SGD(
-            model.parameters(),
-            lr=spec["schedule"]["rate"],
-            momentum=spec["momentum"],
-            weight_decay=spec["weight_decay"],
-            fused=True,
-        )
-        for _ in range(count)
-    ]
-    return model, optimizers
+    model = model.to(images.device, memory_format=torch.channels_last)
+    if spec["model"]["mean"] == "pixels":
+        models.set_pixel_mean(model, images)
+    return model, [optimizers.build(spec["optimizer"], model, spec["schedule"]["rate"]) for _ in range(count)]
 
 
 def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None) -> torch.Tensor:
@@ -113,6 +135,8 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None)
     seed = spec["seed"] * 1_000_003 + epoch
     torch.manual_seed(seed)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.indices.device)
+    # One generator moves the images, on the CPU, one draws for the perturbation, where the images are.
+    moves, draws = torch.Generator().manual_seed(seed), torch.Generator(images.device).manual_seed(seed)
     # Batch normalisation cannot learn from a single image; a last batch of one is left out.
     batches = [batch for batch in order.split(spec["batch_size"]) if len(batch) > 1]
     steps = _steps(spec, images)
@@ -120,9 +144,10 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None)
     model.train()
     for step, batch in enumerate(batches):
         rate = schedules.rate(spec["schedule"], (epoch - 1) * steps + step, steps)
-        inputs, labels = images.batch(batch)
+        inputs, labels = images.batch(batch, moves)
         if perturb is not None:
-            inputs = perturb(model, inputs, labels)
+            inputs = perturb(model, inputs, labels, draws)
+            labels = labels.repeat(len(inputs) // len(labels))
         for which, (objective, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -171,32 +196,25 @@ def _state_path(directory: Path) -> Path:
     return directory / "state.safetensors"
 
 
-def _save_state(directory: Path, identity: dict, model, optimizers, history: list[dict]) -> None:
+def _save_state(directory: Path, identity: dict, model, steppers, history: list[dict]) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for which, optimizer in enumerate(optimizers):
-        for index, entries in optimizer.state_dict()["state"].items():
-            kept = {name: tensor for name, tensor in entries.items() if tensor is not None}
-            tensors |= {f"optimizer.{which}.{index}.{name}": tensor for name, tensor in kept.items()}
+    for which, optimizer in enumerate(steppers):
+        tensors |= {f"optimizer.{which}.{name}": tensor for name, tensor in optimizers.state(optimizer).items()}
     checkpoints.save_tensors(_state_path(directory), tensors, identity | {"history": history})
 
 
-def _resume(directory: Path, identity: dict, model, optimizers) -> list[dict]:
+def _resume(directory: Path, identity: dict, model, steppers) -> list[dict]:
     """Load the state of the last whole epoch, if there is one; the history up to it."""
     path = _state_path(directory)
     if not path.exists():
         return []
     tensors, about = checkpoints.read_tensors(path, identity)
-    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
-    states = [optimizer.state_dict() for optimizer in optimizers]
-    parameters = list(model.parameters())
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, which, index, key = name.split(".", 3)
-            like = parameters[int(index)]
-            # The fused step walks parameter and momentum through memory side by side: both need the same layout.
-            laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-            states[int(which)]["state"].setdefault(int(index), {})[key] = laid_out
-    for optimizer, state in zip(optimizers, states, strict=True):
-        optimizer.load_state_dict(state)
+    model.load_state_dict(_below("model.", tensors))
+    for which, optimizer in enumerate(steppers):
+        optimizers.restore(optimizer, _below(f"optimizer.{which}.", tensors))
     say(f"{directory.name}: going on after epoch {len(about['history'])}")
     return about["history"]
+
+
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

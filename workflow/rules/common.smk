@@ -85,17 +85,17 @@ def attack_spec(wildcards):
     return PLAN.attacks[wildcards.attack]
 
 
-def paper_data(wildcards):
-    return PLAN.data[PLAN.paper_data[wildcards.paper]]
+def counted_data(wildcards):
+    return PLAN.data[PLAN.counted[wildcards.paper]]
 
 
-def paper_raw(wildcards):
-    return PLAN.raw_of[PLAN.paper_data[wildcards.paper]]
+def counted_raw(wildcards):
+    return PLAN.raw_of[PLAN.counted[wildcards.paper]]
 
 
-def paper_annotations(wildcards):
-    folder = paper_raw(wildcards)
-    videos = runs.videos(paper_data(wildcards)) if Path(folder).name in PLAN.drawn else []
+def counted_annotations(wildcards):
+    folder = counted_raw(wildcards)
+    videos = runs.videos(counted_data(wildcards)) if Path(folder).name in PLAN.drawn else []
     return expand("{folder}/tool_annotations/video{video:02d}-tool.txt", folder=folder, video=videos)
 
 
@@ -105,6 +105,10 @@ def paper_code(wildcards):
 
 def manifest_text(wildcards):
     return canonical(PLAN.manifests[wildcards.paper])
+
+
+def paper_counts(wildcards):
+    return f"results/papers/{wildcards.paper}/tables/table1.csv" if wildcards.paper in PLAN.counted else []
 
 
 def paper_results(wildcards):

@@ -3,7 +3,7 @@
 
 rule count_frames:
     input:
-        ancient(paper_annotations),
+        ancient(counted_annotations),
         reference="data/reference/{paper}.csv",
     output:
         "results/papers/{paper}/tables/table1.csv",
@@ -12,8 +12,8 @@ rule count_frames:
     conda:
         "../../envs/robustloss.yaml"
     params:
-        spec=paper_data,
-        raw=paper_raw,
+        spec=counted_data,
+        raw=counted_raw,
     shell:
         "python -m robustloss count --spec {params.spec:q} --raw {params.raw:q} --reference {input.reference:q}"
         " --out {output:q} > {log} 2>&1"
@@ -39,7 +39,7 @@ rule paper:
         notebook="notebooks/{paper}.ipynb",
         manifest="results/papers/{paper}/manifest.json",
         reference="data/reference/{paper}.csv",
-        table1="results/papers/{paper}/tables/table1.csv",
+        counts=paper_counts,
     output:
         html="results/papers/{paper}/{paper}.html",
         notebook="results/papers/{paper}/{paper}.ipynb",

@@ -3,6 +3,7 @@
 import torch
 
 from robustloss.attacks import pgd
+from robustloss.attacks.perturbed import Perturbed
 
 
 def perturb(
@@ -14,12 +15,15 @@ def perturb(
     epsilon: float,
     step_size: float,
     steps: int,
-    loss: str = "cross_entropy",
-) -> torch.Tensor:
-    """Adversarial images: `pgd` from the image itself, once.
+    loss: str | list = "cross_entropy",
+    target: str | int | None = None,
+    stop_at_success: bool = False,
+) -> Perturbed:
+    """Adversarial images: `pgd` in the Linf ball from the image itself, once.
 
-    `epsilon` and `step_size` are fractions of the pixel range, `loss` as in `pgd`; nothing is random. Raises Problem as
-    `pgd` does.
+    `epsilon` and `step_size` are fractions of the pixel range; `loss`, `target` and `stop_at_success` as in `pgd`;
+    nothing is random but the target "random". Raises Problem as `pgd` does.
     """
-    settings = {"epsilon": epsilon, "step_size": step_size, "steps": steps, "loss": loss}
+    settings = {"epsilon": epsilon, "step_size": step_size, "steps": steps}
+    settings |= {"loss": loss, "target": target, "stop_at_success": stop_at_success}
     return pgd.perturb(model, images, labels, generator, **settings)

@@ -1,5 +1,7 @@
 """What every attack by gradients refuses: settings and inputs out of range, and networks that give no gradient."""
 
+import math
+
 import torch
 
 from robustloss.errors import Problem
@@ -13,6 +15,18 @@ def check_sizes(epsilon: float, step_size: float) -> None:
         raise Problem(f"attack: epsilon must be above 0, not {epsilon}")
     if not 0 < step_size <= 1:
         raise Problem(f"attack: step_size is a fraction of the pixel range, above 0 and at most 1, not {step_size}")
+
+
+def check_l2_sizes(epsilon: float, step_size: float, images: torch.Tensor) -> None:
+    """Refuse a ball or a step that is longer than images (N, channels, height, width) can differ."""
+    longest = math.sqrt(images[0].numel())
+    for name, size in (("epsilon", epsilon), ("step_size", step_size)):
+        # A little more passes, so that the longest can be written with a few digits.
+        if not 0 < size <= 1.001 * longest:
+            raise Problem(
+                f"attack: {name} is an L2 norm of images in [0, 1], which here differ by at most {longest:.4g}, and "
+                f"above 0, not {size:g}"
+            )
 
 
 def check_steps(steps: int) -> None:

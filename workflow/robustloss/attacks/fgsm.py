@@ -3,6 +3,7 @@
 import torch
 
 from robustloss.attacks import pgd
+from robustloss.attacks.perturbed import Perturbed
 
 
 def perturb(
@@ -12,10 +13,13 @@ def perturb(
     generator: torch.Generator,
     *,
     epsilon: float,
-    loss: str = "cross_entropy",
-) -> torch.Tensor:
+    loss: str | list = "cross_entropy",
+    target: str | int | None = None,
+) -> Perturbed:
     """Adversarial images: x + epsilon × sign(grad_x L(x, y)), cut to [0, 1].
 
-    `epsilon` is a fraction of the pixel range, `loss` as in `pgd`; nothing is random. Raises Problem as `pgd` does.
+    `epsilon` is a fraction of the pixel range, `loss` and `target` as in `pgd`; nothing is random but the target
+    "random". Raises Problem as `pgd` does.
     """
-    return pgd.perturb(model, images, labels, generator, epsilon=epsilon, step_size=epsilon, steps=1, loss=loss)
+    settings = {"epsilon": epsilon, "step_size": epsilon, "steps": 1, "loss": loss, "target": target}
+    return pgd.perturb(model, images, labels, generator, **settings)

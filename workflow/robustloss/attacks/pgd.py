@@ -1,8 +1,12 @@
-"""Projected gradient descent within an Linf ball (Madry et al. 2018; ding2025, Eq. 7)."""
+"""Projected gradient descent within a ball (Madry et al. 2018; ding2025, Eq. 7)."""
 
 import torch
 
-from robustloss.attacks import checks, gradients
+from robustloss.attacks import aims, attempts, checks, gradients, targets
+from robustloss.attacks.ascent import Ascent, reached
+from robustloss.attacks.neighbourhoods import NORMS
+from robustloss.attacks.perturbed import Perturbed
+from robustloss.code import nearest
 from robustloss.errors import Problem
 
 
@@ -15,67 +19,64 @@ def perturb(
     epsilon: float,
     step_size: float,
     steps: int,
+    norm: str = "linf",
     random_start: bool = False,
     restarts: int = 1,
-    loss: str = "cross_entropy",
-) -> torch.Tensor:
+    loss: str | list = "cross_entropy",
+    target: str | int | None = None,
+    stop_at_success: bool = False,
+) -> Perturbed:
     """Adversarial images: `steps` times x <- P(x + step_size × sign(grad_x L(x, y))), P the projection.
 
     The gradient is taken at the last iterate and P projects onto the ball of `epsilon` and onto [0, 1]; as printed, the
-    equation has neither. `epsilon` and `step_size` are fractions of the pixel range; `loss` is "cross_entropy", as
-    published, or "exact_cross_entropy" (see `gradients`). With `random_start` the first iterate is uniform in the
-    ball; of `restarts` such starts a sample keeps the first that is misclassified, else the one of the largest
-    cross-entropy. Raises Problem for settings or inputs out of range, and for logits or gradients that are not finite.
+    equation has neither. `epsilon` and `step_size` are fractions of the pixel range; with `norm` "l2" they are L2 norms
+    on that scale, and the step is step_size × grad / ||grad||. `loss`: see `gradients.choose`. With `random_start` the
+    first iterate is uniform in the ball; of `restarts` such starts a sample keeps the first that succeeds, else the one
+    of the largest loss.
+
+    Success is a misclassification. With a `target` it is that class's prediction, and the class's loss is descended:
+    "second" or "least_likely", the most or the least likely wrong class of the clean image, "random", uniform over the
+    wrong classes, or a class, counted from 0; a sample of that very class stays as it is. With `stop_at_success` a
+    sample leaves the batch at its first iterate that succeeds, the start among them, and keeps it: far fewer passes for
+    whoever asks how many samples have such an iterate, and nothing else. Raises Problem for settings or inputs out of
+    range, and for logits or gradients that are not finite.
     """
-    _check_settings(epsilon, step_size, steps, random_start, restarts)
-    highest = checks.check_inputs(model, images, labels)
-    direction = gradients.choose(loss)
-    bounds = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
-    starts = _starts(images, bounds, epsilon, generator, restarts) if random_start else [images]
-    found = (_climb(model, start, labels, highest, bounds, step_size, steps, direction) for start in starts)
-    return next(found) if restarts == 1 else _worst(model, images, labels, found)
+    highest = targets.highest(target, checks.check_inputs(model, images, labels))
+    _check_settings(images, norm, epsilon, step_size, steps, random_start, restarts, target)
+    towards = aims.choose(target, model, images, labels, generator, highest)
+    climbed = gradients.choose(loss)
+    ascent = Ascent(model, climbed, steps, step_size, highest, reached if stop_at_success else None)
+    ball = NORMS[norm].around(images, epsilon)
+    starts = _starts(ball, generator, restarts) if random_start else [images]
+    if restarts == 1:
+        found = ascent.climb(ball, next(iter(starts)), labels, towards)
+    else:
+        tries = (ascent.attempt(ball, start, labels, towards) for start in starts)
+
+        def judge(logits, rows):
+            ends = labels[rows], None if towards is None else towards[rows]
+            return reached(logits, *ends), climbed.value(logits, *ends)
+
+        found = attempts.worst(model, images, tries, judge, highest, stop_at_success)
+    return aims.finish(found, images, labels, towards)
 
 
-def _climb(model, images, labels, highest, bounds, step_size, steps, direction) -> torch.Tensor:
-    """The last iterate. Nothing in a step waits for the device: what went wrong is looked up after the last one."""
-    finite = torch.ones((), dtype=torch.bool, device=images.device)
-    for _ in range(steps):
-        images, logits = gradients.forward(model, images, labels, highest)
-        scores = logits.detach()
-        gradient = gradients.backward(logits, images, direction(scores, labels))
-        # A sum is finite when its terms are, and costs a quarter of asking each of them.
-        finite &= (scores.sum() + gradient.sum()).isfinite()
-        images = images.detach().add(gradient.sign_(), alpha=step_size).clamp_(*bounds)
-    checks.check_finite(finite)
-    return images
-
-
-def _starts(images, bounds, epsilon, generator, restarts):
+def _starts(ball, generator, restarts):
     # All of a sample's numbers are drawn together, so that on a CPU they do not depend on the size of the batch.
-    shape = (len(images), restarts, *images.shape[1:])
-    noise = torch.rand(shape, generator=generator, dtype=images.dtype, device=generator.device)
-    for start in noise.unbind(1):
-        yield images.add(start.to(images.device).mul_(2).sub_(1), alpha=epsilon).clamp_(*bounds)
+    shape = (len(ball.images), restarts, ball.numbers(ball.images[0].numel()))
+    uniform = torch.rand(shape, generator=generator, dtype=ball.images.dtype, device=generator.device)
+    return (ball.start(numbers) for numbers in uniform.unbind(1))
 
 
-@torch.no_grad()
-def _worst(model, images, labels, candidates) -> torch.Tensor:
-    """Sample by sample: the first candidate that is misclassified, else the one of the largest loss."""
-    misclassified = torch.zeros_like(labels, dtype=torch.bool)
-    largest = torch.full(labels.shape, -torch.inf, device=labels.device)
-    for candidate in candidates:
-        logits = model(candidate)
-        wrong, loss = logits.argmax(1) != labels, gradients.wrong_log_odds(logits, labels)
-        better = ~misclassified & (wrong | (loss > largest))
-        images = torch.where(better.view(-1, 1, 1, 1), candidate, images)
-        largest = torch.where(better, loss, largest)
-        misclassified |= wrong
-    return images
-
-
-def _check_settings(epsilon, step_size, steps, random_start, restarts) -> None:
-    checks.check_sizes(epsilon, step_size)
+def _check_settings(images, norm, epsilon, step_size, steps, random_start, restarts, target) -> None:
+    if norm not in NORMS:
+        raise Problem(f"attack: there is no norm '{norm}'{nearest(norm, NORMS)}")
+    if norm == "l2":
+        checks.check_l2_sizes(epsilon, step_size, images)
+    else:
+        checks.check_sizes(epsilon, step_size)
     if steps < 1 or restarts < 1:
         raise Problem(f"attack: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
     if restarts > 1 and not random_start:
         raise Problem(f"attack: {restarts} restarts from the same point are all equal: set random_start: true")
+    targets.check(target)

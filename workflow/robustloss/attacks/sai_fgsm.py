@@ -6,7 +6,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks import checks, gradients
+from robustloss.attacks import checks, gradients, leaving
+from robustloss.attacks.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -35,7 +36,7 @@ def perturb(
     boundary: str = "log2",
     target: str | int | None = None,
     stop_at_boundary: bool = True,
-) -> torch.Tensor:
+) -> Perturbed:
     """Borderline images: at most `steps` times x <- P(x - a × sign(grad_x L(x, t))), each sample with its own step a.
 
     A sample stops at its first iterate that is not predicted as its label, so an image that is misclassified already
@@ -61,6 +62,7 @@ def perturb(
     adversarial, aims = images.clone(), None
     rows = torch.arange(len(images), device=images.device)
     moving = torch.ones_like(labels, dtype=torch.bool)
+    iterations, queries = torch.zeros_like(labels), torch.zeros_like(labels)
     finite = torch.ones((), dtype=torch.bool, device=images.device)
     for _ in range(steps):
         truth = labels[rows]
@@ -68,19 +70,22 @@ def perturb(
         scores = logits.detach()
         if aims is None:
             aims = _aims(target, scores, labels)
+        queries[rows] += moving
         if stop_at_boundary:
             moving &= scores.argmax(1) == truth
+        iterations[rows] += moving
         gradient = gradients.backward(logits, inputs, _direction(target, scores, truth, aims[rows]))
         finite &= (scores.sum() + gradient.sum()).isfinite()
         sizes = (step_size * _factors(scores, truth, tracker, boundary)).clamp_(min=smallest_step) * moving
         step = gradient.sign_().mul_(sizes.to(gradient.dtype).view(-1, 1, 1, 1))
         adversarial[rows] = step.add_(inputs.detach()).clamp_(low[rows], high[rows])
         if stop_at_boundary:
-            rows, moving = _still_needed(rows, moving, len(images))
+            kept = leaving.still_needed(moving, len(images))
+            rows, moving = rows[kept], moving[kept]
             if not len(rows):
                 break
     checks.check_finite(finite)
-    return adversarial
+    return Perturbed(adversarial, iterations, queries)
 
 
 def _aims(target, logits, labels) -> torch.Tensor:
@@ -111,17 +116,6 @@ def _factors(logits, labels, tracker, boundary) -> torch.Tensor:
         others = logits.scatter(1, labels[:, None], -torch.inf)
         at_boundary = (others - others.amax(1, keepdim=True)).exp().sum(1).log1p()
     return TRACKERS[tracker](loss, (loss / at_boundary).clamp(max=1))
-
-
-def _still_needed(rows, moving, count):
-    """The rows that go on moving, filled up with others to a multiple of an eighth of the batch of `count`.
-
-    Few different sizes, since a GPU chooses its algorithms anew for each.
-    """
-    left, eighth = int(moving.sum()), max(1, count // 8)
-    size = min(len(rows), -(-left // eighth) * eighth)
-    kept = moving.argsort(descending=True, stable=True)[:size]
-    return rows[kept], moving[kept]
 
 
 def _check_settings(epsilon, step_size, smallest_step, steps, tracker, boundary, target) -> None:

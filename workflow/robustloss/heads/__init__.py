@@ -9,11 +9,8 @@ import importlib
 
 from torch import nn
 
-from robustloss.code import check_settings, plugin
+from robustloss.code import FRAMES, check_settings, plugin, settings_of
 from robustloss.errors import Problem
-
-# The keys of a head's specification that are not settings of its module.
-GENERAL = ("name", "dimension")
 
 
 def build(spec: dict, classes: int) -> nn.Module:
@@ -23,7 +20,7 @@ def build(spec: dict, classes: int) -> nn.Module:
     that is out of range.
     """
     name = spec["name"]
-    settings = {key: value for key, value in spec.items() if key not in GENERAL}
+    settings = settings_of("heads", spec)
     module = plugin("heads", name)
     check_settings(f"head {name}", module, "head", settings)
     return importlib.import_module(module).head(classes, dimension(spec), **settings)
@@ -31,7 +28,7 @@ def build(spec: dict, classes: int) -> nn.Module:
 
 def dimension(spec: dict) -> int:
     """How many outputs the body under a head has; Problem where the specification does not say."""
-    for key in GENERAL:
+    for key in FRAMES["heads"]:
         if key not in spec:
             raise Problem(f"head: the key '{key}' is missing")
     found = spec["dimension"]

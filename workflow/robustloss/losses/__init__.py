@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from robustloss.code import SUPPLIED, check_settings, parameters, plugin
+from robustloss.code import SUPPLIED, check_settings, parameters, plugin, settings_of
 from robustloss.errors import Problem
 
 Loss = Callable[..., torch.Tensor]
@@ -57,7 +57,7 @@ def _loss(term: dict) -> Loss:
         raise Problem(f"the term {term} of an objective names no loss: write {{loss: cross_entropy, weight: 1}}")
     name = term["loss"]
     module = plugin("losses", name)
-    settings = {key: value for key, value in term.items() if key not in ("loss", "weight")}
+    settings = settings_of("losses", term)
     check_settings(f"loss {name}", module, "loss", settings)
     function = functools.partial(importlib.import_module(module).loss, **settings)
     required, optional = parameters(module, "loss")

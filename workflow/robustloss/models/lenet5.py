@@ -24,13 +24,14 @@ def network(classes: int, shape: tuple[int, int, int]) -> nn.Module:
             f"network lenet5 takes images from {LEAST} x {LEAST} pixels, not {height} x {width}: choose network small"
         )
     left = [(size // 2 - 4) // 2 for size in (height, width)]
+    # ReLU follows the pooling, with which it commutes, and so has a quarter of the numbers to look at.
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=2),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
         nn.Conv2d(6, 16, 5),
-        nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
         nn.Flatten(),
         nn.Linear(16 * left[0] * left[1], 120),
         nn.ReLU(inplace=True),

@@ -1,0 +1,186 @@
+"""How long a training epoch takes against the loop that a user would write, and what adversarial training adds.
+
+The plain loop is torchvision's MNIST, ToTensor and Normalize, a DataLoader with shuffling, Adam, and loss.item() after
+each step; it is timed without workers and with two, and the faster one counts. Network, batch size and optimiser are
+equal.
+Images are random bytes in MNIST's files, so nothing is downloaded. Each way runs in a process of its own, in turn.
+Goals: LeNet-5 on MNIST at least 3 times as fast as the plain loop on two cores (on a GPU: ResNet-56 on 32 x 32 images,
+5 times); adversarial training with k steps at most 1.1 x (k + 1) clean epochs.
+
+    python tests/benchmarks/training.py
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from robustloss import files, models, training  # noqa: E402
+from robustloss.data import prepared  # noqa: E402
+from robustloss.progress import track  # noqa: E402
+from robustloss.provenance import Stopwatch  # noqa: E402
+
+STEPS = 7
+PGD = {"name": "pgd", "epsilon": 0.1, "step_size": 0.02, "steps": STEPS, "random_start": True}
+LENET = {"name": "lenet5", "mean": 0.1307, "std": 0.3081, "pretrained": "none"}
+RESNET20 = {"name": "resnet_cifar", "depth": 20, "mean": 0.5, "std": 0.25, "pretrained": "none"}
+RESNET56 = RESNET20 | {"depth": 56}
+GOALS = {"epoch": 3, "epoch_cuda": 5, "adversarial": 1.1 * (STEPS + 1)}
+# Ways of one table: the network, and how many images an epoch of the benchmark has.
+NETWORKS = {"lenet5": (LENET, 12_800), "resnet20": (RESNET20, 1_280)}
+WAYS = {
+    "lenet5": ("plain loop", "plain loop, 2 workers", "ours", "ours, adversarial"),
+    "resnet20": ("ours", "ours, adversarial"),
+}
+
+
+def write_images(folder: Path, count: int) -> None:
+    """MNIST's four files with random pixels; at most the real number of images."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for prefix, images in (("train", 60_000), ("t10k", 10_000)):
+        pixels = random.integers(0, 256, (images, 28, 28), dtype=np.uint8)
+        labels = random.integers(0, 10, images, dtype=np.uint8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 2051, images, 28, 28) + pixels.tobytes()
+        )
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, images) + labels.tobytes())
+
+
+def specification(network: dict, **changes) -> dict:
+    return {
+        "data": {"name": "mnist"},
+        "model": network,
+        "objective": [{"loss": "cross_entropy", "weight": 1}],
+        "schedule": {"name": "constant", "rate": 0.001},
+        "optimizer": {"name": "adam"},
+        "seed": 0,
+        "epochs": 1,
+        "batch_size": 64,
+        "precision": "auto",
+        "keep": "last",
+    } | changes
+
+
+def ours(network: dict, data: prepared.Prepared, device: str, adversarial: bool) -> float:
+    """Seconds per epoch: three epochs less one, so that start and end do not count."""
+    changes = {"perturbation": PGD} if adversarial else {}
+    seconds = []
+    for epochs in (1, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            before = time.perf_counter()
+            training.train(specification(network, epochs=epochs, **changes), data, Path(folder) / "run", device)
+            seconds.append(time.perf_counter() - before)
+    return (seconds[1] - seconds[0]) / 2
+
+
+def plain(network: dict, folder: Path, count: int, device: str, workers: int) -> float:
+    """Seconds per epoch of the loop of any tutorial, the second epoch."""
+    from torchvision import datasets, transforms
+
+    steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)])
+    images = torch.utils.data.Subset(datasets.MNIST(folder, train=True, transform=steps), range(count))
+    loader = torch.utils.data.DataLoader(images, batch_size=64, shuffle=True, num_workers=workers)
+    model = models.build(network, 10, (28, 28, 1)).body.to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    criterion = torch.nn.CrossEntropyLoss()
+    for _ in range(2):
+        before, running = time.perf_counter(), 0.0
+        for inputs, labels in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(inputs.to(device)), labels.to(device))
+            loss.backward()
+            optimizer.step()
+            running += loss.item()
+    return time.perf_counter() - before
+
+
+def one(folder: Path, network: str, way: str, device: str) -> dict:
+    """One way in this process: images per second and the process's peak memory."""
+    spec, count = NETWORKS[network]
+    if way.startswith("plain"):
+        seconds = plain(spec, folder / "torchvision", count, device, 2 if "workers" in way else 0)
+    else:
+        data = prepared.load(folder / network)
+        seconds = ours(spec, data, device, adversarial="adversarial" in way)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"images_per_second": count / seconds, "peak_memory_bytes": peak}
+
+
+def prepare(folder: Path) -> None:
+    raw = folder / "torchvision/MNIST/raw"
+    write_images(raw, 60_000)
+    pixels = np.fromfile(raw / "train-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    labels = np.fromfile(raw / "train-labels-idx1-ubyte", np.uint8, offset=8)
+    for network, (_, count) in NETWORKS.items():
+
+        def split(number: int):
+            rows = [{"image": index, "class": int(labels[index])} for index in range(number)]
+            return [pixels[:number]], (number, 28, 28, 1), rows
+
+        splits = {"train": split(count), "test": split(100), "evaluation": split(100)}
+        prepared.write(folder / network, {"name": "mnist"}, [str(digit) for digit in range(10)], splits, {})
+
+
+def measure(folder: Path, rounds: int, device: str) -> dict[str, dict[str, dict]]:
+    pairs = [(network, way) for network, ways in WAYS.items() for way in ways]
+    found: dict[tuple, list[dict]] = {pair: [] for pair in pairs}
+    for _ in track(range(rounds), "rounds"):
+        for pair in pairs:
+            command = [sys.executable, __file__, "--one", str(folder), *pair, "--device", device]
+            output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
+            found[pair].append(json.loads(output.stdout.splitlines()[-1]))
+    medians = {
+        pair: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for pair, rows in found.items()
+    }
+    return {network: {way: medians[network, way] for way in ways} for network, ways in WAYS.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each process (all cores)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "training.json")
+    options = parser.parse_args()
+    if options.one:
+        folder, network, way = options.one
+        print(json.dumps(one(Path(folder), network, way, options.device)))
+        return
+    os.environ |= {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "passive"}
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        table = measure(Path(folder), options.rounds, options.device)
+    speeds = {name: {way: row["images_per_second"] for way, row in ways.items()} for name, ways in table.items()}
+    lenet = speeds["lenet5"]
+    ratios = {"epoch": lenet["ours"] / max(value for way, value in lenet.items() if way.startswith("plain"))}
+    ratios |= {f"adversarial, {name}": ways["ours"] / ways["ours, adversarial"] for name, ways in speeds.items()}
+    for name, ways in table.items():
+        for way, row in ways.items():
+            speed, memory = row["images_per_second"], row["peak_memory_bytes"] / 2**20
+            print(f"{name:10} {way:24} {speed:10.0f} images/s {memory:8.0f} MiB")
+    print(f"epoch: {ratios['epoch']:.2f} times as fast as the plain loop (goal {GOALS['epoch']})")
+    for name in NETWORKS:
+        cost = ratios[f"adversarial, {name}"]
+        print(f"PGD-{STEPS} epoch of {name}: {cost:.2f} clean ones (goal {GOALS['adversarial']:.1f})")
+    environment = watch.environment(torch.device(options.device)) | {"threads": options.threads}
+    files.write_json(options.output, {"table": table, "ratios": ratios, "goals": GOALS, "environment": environment})
+
+
+if __name__ == "__main__":
+    main()
