@@ -112,8 +112,33 @@ def test_finished_epochs_are_not_attacked_again(run, bars, monkeypatch):
         evaluation, "_outcomes", lambda *arguments: attacked.append(arguments[-1]) or original(*arguments)
     )
     evaluation.attack(run, bars, PGD, directory, "cpu")
-    assert attacked == [2]
+    assert len(attacked) == 1
     assert (directory / "epochs.csv").read_text() == whole
+
+
+def test_a_killed_evaluation_goes_on_after_its_last_batch(run, bars, monkeypatch):
+    """Batches of 7, of which the third fails the first time: none is attacked twice, and the outcome is the same."""
+    spec = PGD | {"random_start": True, "epochs": "last"}
+    monkeypatch.setattr(evaluation, "BATCH", 7)
+    evaluation.attack(run, bars, spec, run / "whole", "cpu")
+    outcome, sizes = evaluation._outcomes, []
+
+    def failing(model, inputs, labels, *rest):
+        sizes.append(len(labels))
+        if len(sizes) == 3:
+            raise KeyboardInterrupt
+        return outcome(model, inputs, labels, *rest)
+
+    monkeypatch.setattr(evaluation, "_outcomes", failing)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.attack(run, bars, spec, run / "killed", "cpu")
+    assert not (run / "killed" / "attack.json").exists()
+    evaluation.attack(run, bars, spec, run / "killed", "cpu")
+    assert sizes == [7, 7, 7, 7, 7, 2]
+    names = [path.name for path in (run / "killed" / "samples").iterdir()]
+    assert names == ["epoch-002.npz"]
+    whole, killed = (outcomes.load(outcomes.outcomes_path(run / name, 2)) for name in ("whole", "killed"))
+    assert all(np.array_equal(whole[name], killed[name]) for name in whole)
 
 
 def test_count_takes_images_spread_over_the_split(run, bars):

@@ -22,7 +22,8 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
 
     Leaves samples/epoch-NNN.npz (per sample: index, label, clean and adversarial prediction, cross-entropies, the
     perturbation's Linf, L2 and L0 norm, iterations and queries), epochs.csv, and, last, attack.json. A sample that is
-    misclassified when clean counts as not robust. Epochs whose outcomes are there already are not attacked again.
+    misclassified when clean counts as not robust. Epochs whose outcomes are there already are not attacked again, nor
+    the batches of an epoch that was not finished.
     """
     watch = Stopwatch()
     where = devices.choose(device)
@@ -34,9 +35,7 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
         path = outcomes.outcomes_path(directory, epoch)
         if not path.exists():
             model = models.evaluation_copy(checkpoints.network(run, record, data, epoch), where)
-            if "defence" in spec:
-                model = defences.build(spec["defence"], model, torch.Generator(where).manual_seed(epoch)).eval()
-            outcomes.save(path, _outcomes(model, images, spec, epoch))
+            _attack_epoch(model, images, spec, epoch, path)
     _summarise(directory, epochs, spec, record, watch.environment(where))
 
 
@@ -47,30 +46,56 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
     return torch.linspace(0, available - 1, count, dtype=torch.float64).round().long()
 
 
-def _outcomes(model: torch.nn.Module, images: Images, spec: dict, epoch: int) -> dict[str, np.ndarray]:
-    perturb = attacks.load(spec["name"])
-    settings = settings_of("attacks", spec)
-    generator = torch.Generator(images.device).manual_seed(epoch)
-    parts: dict[str, list[torch.Tensor]] = {}
-    for inputs, labels in images.batches(BATCH):
-        perturbed = perturb(model, inputs, labels, generator, **settings)
-        difference = (perturbed.images - inputs).flatten(1)
-        found = {
-            "labels": labels,
-            **_predict(model, inputs, labels, "clean"),
-            **_predict(model, perturbed.images, labels, "adversarial"),
-            "linf": difference.abs().amax(1),
-            "l2": difference.norm(dim=1),
-            "l0": (difference != 0).sum(1),
-            "iterations": perturbed.iterations,
-            "queries": perturbed.queries,
-        }
-        if perturbed.broken_by is not None:
-            found["broken_by"] = perturbed.broken_by
-        for name, values in found.items():
-            parts.setdefault(name, []).append(values)
-    arrays = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
-    return {"index": images.indices.cpu().numpy(), **arrays}
+def _attack_epoch(model: torch.nn.Module, images: Images, spec: dict, epoch: int, path: Path) -> None:
+    """Attack one epoch's network batch by batch; the batches' files make the epoch's, and go."""
+    generators = [torch.Generator(images.device) for _ in range(2)]
+    if "defence" in spec:
+        model = defences.build(spec["defence"], model, generators[1])
+    batches = -(-len(images) // BATCH)
+    parts = [path.with_name(f"{path.stem}-batch-{number:05d}.npz") for number in range(batches)]
+    tally = {"images": 0, "robust": 0}
+    pairs = zip(parts, images.batches(BATCH), strict=True)
+    for number, (part, (inputs, labels)) in enumerate(track(pairs, "batches", batches, note=lambda: _standing(tally))):
+        if not part.exists():
+            # Each batch has random numbers of its own, so that one that was attacked before a kill changes no other.
+            for generator in generators:
+                generator.manual_seed(epoch * 1_000_003 + number)
+            outcomes.save(part, _outcomes(model, inputs, labels, spec, generators[0]))
+        found = outcomes.load(part)
+        tally["images"] += len(labels)
+        tally["robust"] += int(_robust(found).sum())
+    found = [outcomes.load(part) for part in parts]
+    arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    outcomes.save(path, {"index": images.indices.cpu().numpy(), **arrays})
+    for part in parts:
+        part.unlink()
+
+
+def _standing(tally: dict) -> str:
+    return f"{100 * tally['robust'] / tally['images']:.1f} % of {tally['images']:,} images robust"
+
+
+def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> dict[str, np.ndarray]:
+    perturbed = attacks.load(spec["name"])(model, inputs, labels, generator, **settings_of("attacks", spec))
+    difference = (perturbed.images - inputs).flatten(1)
+    found = {
+        "labels": labels,
+        **_predict(model, inputs, labels, "clean"),
+        **_predict(model, perturbed.images, labels, "adversarial"),
+        "linf": difference.abs().amax(1),
+        "l2": difference.norm(dim=1),
+        "l0": (difference != 0).sum(1),
+        "iterations": perturbed.iterations,
+        "queries": perturbed.queries,
+    }
+    if perturbed.broken_by is not None:
+        found["broken_by"] = perturbed.broken_by
+    return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def _robust(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Right when clean and when attacked (samples,)."""
+    return (found["clean_predictions"] == found["labels"]) & (found["adversarial_predictions"] == found["labels"])
 
 
 @torch.no_grad()
@@ -86,7 +111,7 @@ def _summarise(directory: Path, epochs, spec: dict, record: dict, environment: d
         found = outcomes.load(outcomes.outcomes_path(directory, epoch))
         labels = found["labels"]
         clean.append(found["clean_predictions"] == labels)
-        robust.append(clean[-1] & (found["adversarial_predictions"] == labels))
+        robust.append(_robust(found))
         rows.append(
             {
                 "epoch": epoch,

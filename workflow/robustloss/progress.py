@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -10,13 +10,22 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items`, reporting on stderr how many of `total` are done and how long the rest will take."""
+def track(
+    items: Iterable[Item], what: str, total: int | None = None, note: Callable[[], str] | None = None
+) -> Iterator[Item]:
+    """Yield `items`, reporting on stderr how many of `total` are done and how long the rest will take.
+
+    `note` says how things stand; it is asked when a report is due.
+    """
     total = len(items) if total is None else total
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, desc=what, total=total, leave=False)
+        bar = tqdm(items, desc=what, total=total, leave=False)
+        for item in bar:
+            yield item
+            if note:
+                bar.set_postfix_str(note(), refresh=False)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
@@ -25,7 +34,8 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
         if now - last >= SECONDS_BETWEEN_LINES or (done == total and now - start >= SECONDS_BETWEEN_LINES):
             last = now
             remaining = (now - start) / done * (total - done)
-            say(f"{what}: {done} of {total}, {now - start:.0f} s, about {remaining:.0f} s left")
+            standing = f", {note()}" if note else ""
+            say(f"{what}: {done} of {total}, {now - start:.0f} s, about {remaining:.0f} s left{standing}")
 
 
 def say(text: str) -> None:
