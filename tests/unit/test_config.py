@@ -194,6 +194,14 @@ def test_experiments_name_data_and_training_that_the_scale_has(settings):
     )
 
 
+def test_a_scale_may_run_some_of_an_experiment_s_attacks(settings):
+    config.load(settings | {"ding2025": demo(attacked={"table3": ["pgd"], "table4": []})})
+    assert "attacked.table3: there is no 'pdg'; did you mean 'pgd'?" in refused(
+        settings, demo(attacked={"table3": ["pdg"]})
+    )
+    assert "attacked: there is no 'tabel3'; did you mean" in refused(settings, demo(attacked={"tabel3": ["pgd"]}))
+
+
 def test_optimizers_take_their_own_settings(settings):
     adam = demo(training={"default": {"optimizer": {"name": "adam"}}})
     assert "unknown key 'momentum'" in refused(settings, adam)

@@ -63,6 +63,13 @@ def test_it_says_which_attack_broke_a_sample(drawn):
     assert found.queries[found.broken_by == 0].max() < found.queries[found.broken_by == 1].min()
 
 
+def test_members_without_an_epsilon_take_the_ensemble_s(drawn):
+    pgd = {key: value for key, value in PGD.items() if key != "epsilon"}
+    named = perturb(*drawn, seeded(), attacks=[PGD]).images
+    assert torch.equal(perturb(*drawn, seeded(), attacks=[pgd], epsilon=EPSILON).images, named)
+    assert torch.equal(perturb(*drawn, seeded(), attacks=[PGD], epsilon=0.5).images, named)
+
+
 def test_later_attacks_see_only_what_is_left(drawn, monkeypatch):
     model, images, labels = drawn
     seen = []

@@ -91,6 +91,16 @@ def settings_of(family: str, spec: dict) -> dict:
     return {key: value for key, value in spec.items() if key not in FRAMES[family]}
 
 
+def members_of(ensemble: dict) -> list[dict]:
+    """The attacks of an ensemble; those that take an `epsilon` and name none have the ensemble's."""
+    found = []
+    for member in ensemble["attacks"]:
+        own = isinstance(member, dict) and member.get("name") in plugins("attacks")
+        takes = own and "epsilon" in sum(parameters(plugin("attacks", member["name"]), "perturb"), [])
+        found.append({"epsilon": ensemble["epsilon"]} | member if takes and "epsilon" in ensemble else member)
+    return found
+
+
 def check_settings(where: str, module: str, function: str, settings) -> None:
     """Refuse settings that the function does not take, or that lack one it needs, naming the key."""
     supplied = SUPPLIED.get(function, ())

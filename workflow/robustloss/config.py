@@ -9,7 +9,17 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from robustloss.code import FRAMES, FUNCTIONS, check_head, check_settings, nearest, plugin, plugins, settings_of
+from robustloss.code import (
+    FRAMES,
+    FUNCTIONS,
+    check_head,
+    check_settings,
+    members_of,
+    nearest,
+    plugin,
+    plugins,
+    settings_of,
+)
 from robustloss.errors import Problem
 
 WORKFLOW = Path(__file__).parents[1]
@@ -152,6 +162,10 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
         _known(f"{where}.rows", name, paper["experiments"])
         for label in labels:
             _known(f"{where}.rows.{name}", label, paper["experiments"][name]["rows"])
+    for name, labels in scale.get("attacked", {}).items():
+        _known(f"{where}.attacked", name, paper["experiments"])
+        for label in labels:
+            _known(f"{where}.attacked.{name}", label, paper["experiments"][name].get("attacks", paper["attacks"]))
     for section in ("attacks", "perturbations"):
         own, overlaid = paper.get(section, {}), scale.get(section, {})
         for name in overlaid:
@@ -200,7 +214,7 @@ def _check_attack(where: str, attack: dict, folder: Path) -> None:
     _check_plugin(where, "attacks", attack)
     for term in attack["loss"] if isinstance(attack.get("loss"), list) else []:
         _check_plugin(f"{where}.loss", "losses", term, "loss")
-    for number, member in enumerate(attack.get("attacks", [])):
+    for number, member in enumerate(members_of(attack) if "attacks" in attack else []):
         _check_attack(f"{where}.attacks.{number}", member, folder)
 
 

@@ -112,7 +112,7 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
             chosen = seeds if label in wanted else []
-            rows[label] = [_plan_run(result, study, experiment, row, seed) for seed in chosen]
+            rows[label] = [_plan_run(result, study, name, row, seed) for seed in chosen]
     return manifest
 
 
@@ -149,8 +149,10 @@ def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     return name
 
 
-def _plan_run(result: Plan, study: Study, experiment: dict, row: dict, seed: int) -> dict:
+def _plan_run(result: Plan, study: Study, name: str, row: dict, seed: int) -> dict:
     paper, scale = study.paper, study.scale
+    experiment = paper["experiments"][name]
+    attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
     training = scale["training"][experiment.get("training", "default")]
     objective = paper["objectives"][row["objective"]]
     model, weights = _network(study, experiment, objective)
@@ -174,20 +176,17 @@ def _plan_run(result: Plan, study: Study, experiment: dict, row: dict, seed: int
     if "perturbation" in spec:
         modules += _attack_modules(spec["perturbation"])
     # The data's own name stands for the code that prepared it.
-    name = name_of(_slug(spec), {"spec": spec, "data": data}, *modules)
-    result.runs[name] = canonical(spec)
-    result.data_of[name] = data
+    run = name_of(_slug(spec), {"spec": spec, "data": data}, *modules)
+    result.runs[run] = canonical(spec)
+    result.data_of[run] = data
     if weights:
-        result.weights_of[name] = weights
-    directory = f"results/runs/{name}"
+        result.weights_of[run] = weights
+    directory = f"results/runs/{run}"
     features = name_of("features", {}, "robustloss.features", *_network_modules(model))
-    attacks = {
-        label: _plan_attack(result, study, label, row, spec)
-        for label in sorted(experiment.get("attacks", paper["attacks"]))
-    }
+    attacks = {label: _plan_attack(result, study, label, row, spec) for label in sorted(attacked)}
     return {
         "seed": spec["seed"],
-        "run": name,
+        "run": run,
         "directory": directory,
         "features": f"{directory}/{features}",
         "attacks": {label: f"{directory}/attacks/{attack}" for label, attack in attacks.items()},

@@ -9,8 +9,8 @@ each with a forward pass and an optimiser of its own.
 
 Adversarial training is a recipe for any objective: with a `perturbation`, an attack's name and settings, the objective
 is computed on each batch's perturbed images, and the terms of `clean`, if there are any, on the clean ones in the same
-forward pass and are added. The attack sees the network in evaluation mode. k steps of it cost k forward and k backward
-passes to the images, which spare the gradients of the weights.
+forward pass and are added. The attack sees a frozen copy of the network, with running statistics; k steps of it cost k
+forward and k backward passes to the images, which spare the gradients of the weights.
 
 Every epoch's order of images and random numbers follow from (seed, epoch) alone, so a training that was killed goes on
 from its last whole epoch to the same weights, bit for bit on a CPU.
@@ -111,10 +111,9 @@ def _perturb(spec: dict) -> Perturb | None:
     perturb = attacks.load(attack)
 
     def perturbed(model, images, labels, generator):
-        model.eval()
         with _precision(spec, images.device):
-            found = perturb(model, images, labels, generator, **settings).images
-        model.train()
+            frozen = models.evaluation_copy(model, images.device)
+            found = perturb(frozen, images, labels, generator, **settings).images
         return torch.cat([images, found]) if "clean" in spec else found
 
     return perturbed

@@ -5,7 +5,7 @@ import importlib
 import torch
 
 from robustloss.attacks.perturbed import Perturbed
-from robustloss.code import check_settings, nearest, plugin, plugins, settings_of
+from robustloss.code import check_settings, members_of, nearest, plugin, plugins, settings_of
 from robustloss.errors import Problem
 
 
@@ -16,14 +16,17 @@ def perturb(
     generator: torch.Generator,
     *,
     attacks: list,
+    epsilon: float | None = None,
 ) -> Perturbed:
     """Adversarial images of the first of `attacks` that each sample does not survive; of the last one where all fail.
 
     `attacks` is a list of attacks with their settings, {"name": "pgd", "epsilon": 0.1, ...}, in the order in which they
-    are tried: cheap ones first, since each is given only what the ones before left. A sample that is misclassified when
+    are tried: cheap ones first, since each is given only what the ones before left. Where one takes an epsilon and names
+    none, `epsilon` is its. A sample that is misclassified when
     clean stays as it is. Iterations and queries are summed over the attacks that a sample saw, and `broken_by` (N,) is
     the number of the one that broke it, from 0, or -1. Raises Problem for an attack that there is not, and as they do.
     """
+    attacks = members_of({"attacks": attacks} | ({} if epsilon is None else {"epsilon": epsilon}))
     _check(attacks)
     with torch.no_grad():
         left = (model(images).argmax(1) == labels).nonzero()[:, 0]

@@ -5,21 +5,18 @@ A module `models/<name>.py` defines `network(classes, shape, *, settings...)`: a
 `robustloss.heads`) it is built with the head's dimension in place of `classes`, and its outputs are features.
 """
 
-import copy
 import importlib
 import math
-from collections import Counter
 from pathlib import Path
 
 import torch
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustloss import heads
 from robustloss.code import check_settings, plugin, settings_of
 from robustloss.errors import Problem
 from robustloss.images import Images
-from robustloss.progress import say
+from robustloss.models.frozen import evaluation_copy as evaluation_copy
 
 # Bytes that are summed up at a time for the mean per pixel; no sum over so many leaves int32, twice as fast as int64.
 BLOCK = 2**23
@@ -172,38 +169,3 @@ def load_pretrained(body: nn.Module, path: Path) -> None:
         wrong = [name for name in missing if not name.startswith(head)]
     if wrong:
         raise Problem(f"the pretrained weights {path} do not fit this network ({wrong[0]}): they are another network's")
-
-
-def evaluation_copy(model: nn.Module, device: torch.device | str) -> nn.Module:
-    """A copy for evaluation only, on `device`: the same logits up to rounding, less work.
-
-    In evaluation mode, without gradients of weights, batch normalisation folded into the convolutions before it, and
-    with channels last in memory where the first convolution has more than one input channel.
-    """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    _fold_batch_norms(model)
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    wide = first is not None and first.in_channels > 1
-    return model.to(device, memory_format=torch.channels_last if wide else torch.preserve_format)
-
-
-def _fold_batch_norms(model: nn.Module) -> None:
-    """Fold each batch normalisation into the convolution that alone feeds it, in place.
-
-    Only the order of calls is read from the trace; the model's own forward goes on being what runs.
-    """
-    try:
-        nodes = list(fx.symbolic_trace(model).graph.nodes)
-    except Exception as error:  # tracing runs the network's own code on stand-ins for numbers
-        say(f"batch normalisation is not folded, so attacks are slower: {type(error).__name__}: {error}")
-        return
-    calls = Counter(node.target for node in nodes if node.op == "call_module")
-    for node in nodes:
-        before = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(before, fx.Node) or before.op != "call_module":
-            continue
-        norm, convolution = model.get_submodule(node.target), model.get_submodule(before.target)
-        alone = calls[node.target] == calls[before.target] == len(before.users) == 1
-        if alone and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats and type(convolution) is nn.Conv2d:
-            model.set_submodule(before.target, fuse_conv_bn_eval(convolution, norm))
-            model.set_submodule(node.target, nn.Identity())
