@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
-REFERENCE = Path(__file__).parents[2] / "data" / "reference" / "ding2025.csv"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "data" / "reference" / "ding2025.csv"
 TOOLS = ("Grasper", "Bipolar", "Hook", "Scissors", "Clipper", "Irrigator", "Bag")
 COUNTS = {
     "train": (180, 40, 310, 22, 28, 30, 24),
@@ -27,6 +29,21 @@ LABELS = {
     "7": "L_CE - L_CE^s",
     "8": "L_CE + L_CE^s",
 }
+# Tables 5 and 6: what is trained adversarially, in halves.
+HALF, HALF_FALSE = (
+    [{"loss": "cross_entropy", "weight": 0.5}, *more] for more in ([], [{"loss": "false_label", "weight": -0.5}])
+)
+ADVERSARIAL = {
+    "table5": {
+        "clean+adv": {"objective": HALF, "clean": HALF},
+        "clean+(adv-adv_f)": {"objective": HALF_FALSE, "clean": HALF},
+        "(clean-clean_f)+(adv-adv_f)": {"objective": HALF_FALSE, "clean": HALF_FALSE},
+    },
+    "table6": {
+        row: {"objective": HALF, "clean": HALF}
+        for row in ("all-one", "entropy (i-FGSM)", "entropy", "y_2nd", "y_3", "y_4")
+    },
+}
 # Robust accuracy, accuracy, D_cc at the last epoch and cross-entropy at the last epoch of seed 0.
 TRUTH = {
     "0": (0.02, 0.70, 4.0, 0.52),
@@ -41,6 +58,7 @@ TRUTH = {
     "7": (0.28, 0.72, 2.4, 0.70),
     "8": (0.18, 0.76, 12.0, 0.19),
 }
+TRUTH |= {row: (0.36, 0.71, 3.0, 0.6) for rows in ADVERSARIAL.values() for row in rows}
 TERMS = {
     "3": [{"loss": "cross_entropy", "weight": 1}, {"loss": "false_label", "weight": -1}],
     "5": [{"loss": "all_one", "weight": 1 / 6}, {"loss": "cross_entropy", "weight": 1}],
@@ -62,73 +80,149 @@ SEED_STEP = 0.02
 
 
 def write(root: Path, seeds=(0,), left_out=(("table4", "7"),), epochs=10) -> Path:
-    """Write results of Tables 3 and 4 below `root`, without the rows in `left_out`; return the manifest's path."""
-    (root / "data" / "reference").mkdir(parents=True, exist_ok=True)
-    shutil.copy(REFERENCE, root / "data" / "reference")
-    rows = {"table3": tuple(LABELS), "table4": ("1", "6", "7")}
+    """Write results of Tables 3 to 6 of ding2025 below `root`, without the rows in `left_out`; the manifest's path."""
+    tables = {
+        "table3": tuple(LABELS),
+        "table4": ("1", "6", "7"),
+        **{name: tuple(ADVERSARIAL[name]) for name in ADVERSARIAL},
+    }
+    rows = {
+        table: {
+            row: [] if (table, row) in left_out else [_write_ding2025(root, table, row, seed, epochs) for seed in seeds]
+            for row in labels
+        }
+        for table, labels in tables.items()
+    }
     manifest = {
-        "paper": "ding2025",
-        "title": "Effects of Composite Cross-Entropy Loss on Adversarial Robustness",
-        "citation": "Ding and Möller, Electronics 2025, 14(17), 3529",
-        "doi": "10.3390/electronics14173529",
-        "scale": "demo",
-        "reference": "data/reference/ding2025.csv",
-        "seeds": list(seeds),
-        "data": {"name": "cholec80-sim", "directory": "data/prepared/example", "classes": list(TOOLS)},
-        "rows": {
-            table: {
-                row: [] if (table, row) in left_out else [_write_run(root, table, row, seed, epochs) for seed in seeds]
-                for row in labels
-            }
-            for table, labels in rows.items()
+        "data": {"surgical": "data/prepared/example"},
+        "rows": rows,
+        "labels": {
+            table: {row: LABELS.get(row, f"label of {row}") for row in labels} for table, labels in rows.items()
         },
-        "labels": {table: {row: LABELS[row] for row in labels} for table, labels in rows.items()},
         "figures": {
-            **{name: {"table": "table3", "rows": list("012348")} for name in ("figure2", "figure3", "figure4")},
-            "figure5": {"table": "table3", "rows": list("1567")},
+            **{name: {"experiment": "table3", "rows": list("012348")} for name in ("figure2", "figure3", "figure4")},
+            "figure5": {"experiment": "table3", "rows": list("1567")},
         },
     }
     folder = root / "results" / "papers" / "ding2025"
     _write_table1(folder / "tables" / "table1.csv")
-    _write_json(folder / "manifest.json", manifest)
-    return folder / "manifest.json"
+    return write_manifest(root, "ding2025", seeds, manifest)
 
 
-def _write_run(root: Path, table: str, row: str, seed: int, last: int) -> dict:
-    name = f"cholec80-sim-{table}-{row}-s{seed}".replace("(", "_").replace(")", "")
+def write_chen2019(root: Path, rows: dict[str, dict[str, float]], seeds=(0,), left_out=()) -> Path:
+    """Write runs of chen2019 with the attacks of its yaml, the labels `left_out` excepted; the manifest's path.
+
+    `rows` has the clean accuracy by experiment and row. An attack of strength e leaves e less of it.
+    """
+    paper = yaml.safe_load((ROOT / "workflow" / "papers" / "chen2019.yaml").read_text(encoding="utf-8"))
+    found, labels = {}, {}
+    for name, experiment in sorted(paper["experiments"].items()):
+        known = sorted({*experiment["rows"], *rows.get(name, {})})
+        labels[name] = {row: f"label of {row}" for row in known}
+        attacks = [label for label in experiment["attacks"] if label not in left_out]
+        accuracies = rows.get(name, {})
+        found[name] = {
+            row: [
+                _write_chen2019(root, name, row, seed, accuracies[row], attacks) for seed in seeds if row in accuracies
+            ]
+            for row in known
+        }
+    manifest = {
+        "data": {name: f"data/prepared/{name}" for name in paper["scales"]["paper"]["data"]},
+        "rows": found,
+        "labels": labels,
+        "figures": {},
+    }
+    return write_manifest(root, "chen2019", seeds, manifest)
+
+
+def write_manifest(root: Path, paper: str, seeds, content: dict) -> Path:
+    """Write a manifest and the paper's reference file."""
+    (root / "data" / "reference").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "data" / "reference" / f"{paper}.csv", root / "data" / "reference")
+    about = {
+        "paper": paper,
+        "title": f"Title of {paper}",
+        "citation": "Authors, Journal",
+        "doi": "10.0000/0",
+        "scale": "demo",
+        "reference": f"data/reference/{paper}.csv",
+        "seeds": list(seeds),
+    }
+    path = root / "results" / "papers" / paper / "manifest.json"
+    write_json(path, about | content)
+    return path
+
+
+def write_run(root: Path, name: str, spec: dict, truth: tuple, attacks: dict[str, tuple], last: int) -> dict:
+    """Write a run's files; return its entry in a manifest.
+
+    `truth` is (accuracy, D_cc, cross-entropy at the last epoch), `attacks` (specification, summary) by label.
+    """
+    name = name.replace("(", "_").replace(")", "").replace("/", "_").replace(" ", "_")
     directory = f"results/runs/{name}"
     entry = {
-        "seed": seed,
+        "seed": spec["seed"],
         "run": name,
         "directory": directory,
         "features": f"{directory}/features-0000",
-        "attacks": {"pgd": f"{directory}/attacks/pgd-0000"},
+        "attacks": {label: f"{directory}/attacks/{label.replace(' ', '-')}-0000" for label in attacks},
     }
+    write_json(root / directory / "run.json", {"name": name, "spec": spec, "environment": ENVIRONMENT})
+    kept = [last] if spec.get("keep") == "last" else range(1, last + 1)
+    _write_features(root / entry["features"], *truth, kept)
+    for label, (attack, summary) in attacks.items():
+        folder = entry["attacks"][label]
+        record = {"name": Path(folder).name, "spec": attack, "summary": summary, "environment": ENVIRONMENT}
+        write_json(root / folder / "attack.json", record)
+    return entry
+
+
+def attacked(robust: float, clean: float, count: int = 140) -> dict:
+    """The summary of an attack."""
+    return {
+        "robust_accuracy": share(robust),
+        "balanced_robust_accuracy": {"mean": robust / 2, "last": robust / 4},
+        "clean_accuracy": share(clean),
+        "majority": 0.5,
+        "count": count,
+    }
+
+
+def _write_ding2025(root: Path, table: str, row: str, seed: int, last: int) -> dict:
+    robust, accuracy, distance, error = TRUTH[row]
     spec = {
         "data": {"name": "cholec80-sim"},
-        "model": {"name": "small" if table == "table3" else "small_separable"},
+        "model": {"name": "small_separable" if table == "table4" else "small"},
         "objective": TERMS.get(row, [{"loss": "cross_entropy", "weight": 1}]),
         "epochs": last,
         "seed": seed,
     }
-    robust, accuracy, _, _ = TRUTH[row]
-    _write_json(root / directory / "run.json", {"name": name, "spec": spec, "environment": ENVIRONMENT})
-    _write_features(root / entry["features"], row, seed, accuracy + SEED_STEP * seed, last)
-    _write_json(
-        root / entry["attacks"]["pgd"] / "attack.json",
-        {
-            "spec": {"name": "pgd"},
-            "summary": {
-                "robust_accuracy": share(robust + SEED_STEP * seed),
-                "balanced_robust_accuracy": {"mean": robust / 2, "last": robust / 4},
-                "clean_accuracy": {"mean": accuracy, "last": accuracy},
-                "majority": 0.5,
-                "count": 140,
-            },
-            "environment": ENVIRONMENT,
-        },
-    )
-    return entry
+    if table in ADVERSARIAL:
+        spec |= ADVERSARIAL[table][row] | {
+            "perturbation": {"name": "sai_fgsm", "target": "all_one", "epsilon": 2 / 255}
+        }
+    truth = (accuracy + SEED_STEP * seed, distance * (1 + 0.03 * seed), error * (1 + 0.05 * seed))
+    attacks = {"pgd": ({"name": "pgd"}, attacked(robust + SEED_STEP * seed, accuracy))}
+    return write_run(root, f"cholec80-sim-{table}-{row}-s{seed}", spec, truth, attacks, last)
+
+
+def _write_chen2019(root: Path, experiment: str, row: str, seed: int, accuracy: float, labels: list[str]) -> dict:
+    data, network = ("digits", "lenet5") if experiment.startswith("mnist") else ("digits", "resnet_cifar")
+    spec = {
+        "data": {"name": data},
+        "model": {"name": network, **({"depth": 8} if network == "resnet_cifar" else {})},
+        "objective": [{"loss": "cross_entropy", "weight": 1}],
+        "epochs": 2,
+        "keep": "last",
+        "seed": seed,
+    }
+    accuracy += SEED_STEP * seed
+    attacks = {}
+    for label in labels:
+        name, strength = label.split()[:2]
+        attacks[label] = ({"name": name}, attacked(accuracy - float(strength), accuracy))
+    return write_run(root, f"{experiment}-{row}-s{seed}", spec, (accuracy, 4.0, 0.5), attacks, 2)
 
 
 def share(mean: float) -> dict:
@@ -144,13 +238,11 @@ def share(mean: float) -> dict:
     }
 
 
-def _write_features(folder: Path, row: str, seed: int, accuracy: float, last: int) -> None:
-    _, _, distance, error = TRUTH[row]
-    distance *= 1 + 0.03 * seed
-    error *= 1 + 0.05 * seed
+def _write_features(folder: Path, accuracy: float, distance: float, error: float, kept) -> None:
+    last = kept[-1]
     epochs, classes = [], []
     for split, counts in COUNTS.items():
-        for epoch in range(1, last + 1):
+        for epoch in kept:
             grown = (1 - math.exp(-epoch / 4)) / (1 - math.exp(-last / 4))
             cross_entropy = error + (1.6 - error) * (1 - grown)
             epochs.append(
@@ -193,7 +285,7 @@ def _write_features(folder: Path, row: str, seed: int, accuracy: float, last: in
         }
         for split, counts in COUNTS.items()
     }
-    _write_json(folder / "features.json", {"summary": summary, "environment": ENVIRONMENT})
+    write_json(folder / "features.json", {"summary": summary, "environment": ENVIRONMENT})
 
 
 def _write_table1(path: Path) -> None:
@@ -212,6 +304,7 @@ def _write_table1(path: Path) -> None:
     pd.DataFrame([*rows, total]).to_csv(path, index=False)
 
 
-def _write_json(path: Path, value) -> None:
+def write_json(path: Path, value) -> None:
+    """A record as the stages write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")

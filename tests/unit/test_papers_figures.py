@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
-from papers_fixture import COUNTS, LABELS, TOOLS, TRUTH
+from papers_fixture import ADVERSARIAL, COUNTS, LABELS, TOOLS, TRUTH
 from PIL import Image
 from scipy import stats
 
@@ -70,9 +70,19 @@ def test_every_row_has_a_mark_of_its_own_and_a_repetition_its_hollow_twin():
     assert marks["5(2)"] == style.Mark(marks["5"].color, marks["5"].line, marks["5"].marker, hollow=True)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_overlaps_another_or_leaves_the_page(name, seeds, monkeypatch):
-    figure = seeds.figure(name)
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cells")
+    rows = ("XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "GCE exact", "COT", "MMC", "I-SCE")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        manifest = papers_fixture.write_chen2019(root, rows={"mnist": dict.fromkeys(rows, 0.5)}, seeds=(0, 1))
+        return papers.load(manifest.relative_to(root))
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "cells"])
+def test_no_text_overlaps_another_or_leaves_the_page(name, seeds, cells, monkeypatch):
+    figure = cells.figure("summary") if name == "cells" else seeds.figure(name)
     found, page = drawn_texts(figure, monkeypatch), figure.bbox
     assert len(found) > 10
     for words, box in found:
@@ -155,6 +165,7 @@ def test_the_summary_sets_ours_beside_the_published_values(paper):
 
 def test_figures_of_a_scale_without_any_run_say_so(tmp_path):
     left_out = [("table3", row) for row in LABELS] + [("table4", row) for row in "167"]
+    left_out += [(table, row) for table, rows in ADVERSARIAL.items() for row in rows]
     paper = write_and_load(tmp_path, left_out=left_out)
     for name in FIGURES[:-1]:
         assert "not run at this scale" in [text.get_text() for text in paper.figure(name).texts]

@@ -3,7 +3,10 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import papers_fixture
@@ -12,7 +15,8 @@ import pytest
 from robustloss import papers
 from robustloss.errors import Problem
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "ding2025.ipynb"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NOTEBOOK = NOTEBOOKS / "ding2025.ipynb"
 LIBRARY = Path(__file__).parents[2] / "workflow"
 MANIFEST = "results/papers/ding2025/manifest.json"
 
@@ -23,9 +27,15 @@ def results(tmp_path, monkeypatch):
     return papers_fixture.write(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def code():
-    return [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+@pytest.fixture(params=["chen2019", "ding2025"])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def code(name):
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def test_no_cell_defines_anything_or_holds_a_number(code):
@@ -36,21 +46,20 @@ def test_no_cell_defines_anything_or_holds_a_number(code):
             assert not number, cell.source
 
 
-def test_the_first_code_cell_alone_is_tagged_parameters(code):
+def test_the_first_code_cell_alone_is_tagged_parameters(code, name):
     assert [cell.metadata.get("tags", []) for cell in code] == [["parameters"]] + [[]] * (len(code) - 1)
-    assert code[0].source == f'manifest = "{MANIFEST}"'
+    assert code[0].source == f'manifest = "results/papers/{name}/manifest.json"'
 
 
-def test_the_notebook_is_kept_without_outputs(code):
+def test_the_notebook_is_kept_without_outputs(code, name):
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
-    assert nbformat.read(NOTEBOOK, as_version=4).metadata.kernelspec.name == "python3"
+    assert nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).metadata.kernelspec.name == "python3"
 
 
-def test_every_table_and_figure_of_the_paper_is_shown_once(code):
-    from robustloss.papers import ding2025
-
-    shown = [name for cell in code for name in re.findall(r'^paper\.show\("(\w+)"\)$', cell.source, re.MULTILINE)]
-    assert sorted(shown) == sorted([*ding2025.TABLES, *ding2025.FIGURES])
+def test_every_table_and_figure_of_the_paper_is_shown_once(code, name):
+    module = import_module(f"robustloss.papers.{name}")
+    shown = [item for cell in code for item in re.findall(r'^paper\.show\("(\w+)"\)$', cell.source, re.MULTILINE)]
+    assert sorted(shown) == sorted([*module.TABLES, *module.FIGURES])
 
 
 def test_the_notebooks_library_needs_no_torch():
@@ -67,7 +76,7 @@ def test_rendering_writes_notebook_page_tables_and_figures(results, capsys):
         for name in ("figure2", "figure3", "figure4", "figure5", "summary")
         for kind in ("png", "pdf")
     }
-    tables = {f"tables/table{number}.csv" for number in range(1, 5)}
+    tables = {f"tables/table{number}.csv" for number in range(1, 7)}
     assert written == {"manifest.json", "ding2025.ipynb", "ding2025.html"} | figures | tables
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
@@ -80,6 +89,27 @@ def test_rendering_writes_notebook_page_tables_and_figures(results, capsys):
     ]
     assert str(results.parents[3]) not in (results.parent / "ding2025.ipynb").read_text(encoding="utf-8")
     assert 'paper.show("figure5")' in capsys.readouterr().err
+
+
+def test_a_paper_of_cells_is_rendered_without_stored_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest = papers_fixture.write_chen2019(tmp_path, rows={"mnist": {"XE": 0.6, "GCE exact": 0.7}})
+    page = papers.render(NOTEBOOKS / "chen2019.ipynb", manifest.relative_to(tmp_path), manifest.parent)
+    written = {path.relative_to(manifest.parent).as_posix() for path in manifest.parent.rglob("*.*")}
+    tables = {f"tables/table{number}.csv" for number in range(2, 7)}
+    pictures = {"figures/summary.png", "figures/summary.pdf"}
+    assert written == {"manifest.json", "chen2019.ipynb", "chen2019.html"} | tables | pictures
+    text = page.read_text(encoding="utf-8")
+    for shown in ("87.66", "60.0 [55.0, 65.0]", "not in the paper"):
+        assert shown in text
+
+
+def test_a_paper_without_tables_and_figures_has_an_overview_and_refuses_names(results):
+    paper = papers.load(MANIFEST)
+    empty = replace(paper, module=ModuleType("empty"))
+    assert "ding2025" in empty.overview().data.set_index("what").loc["paper", "value"]
+    with pytest.raises(Problem, match="ding2025 has no 'table1': there are none"):
+        empty.show("table1")
 
 
 def test_a_failing_cell_is_one_sentence_and_leaves_no_file(results):

@@ -5,20 +5,21 @@ import re
 import pandas as pd
 import papers_fixture
 import pytest
-from papers_fixture import LABELS, REFERENCE, TOOLS, TRUTH
+from papers_fixture import ADVERSARIAL, LABELS, REFERENCE, TOOLS, TRUTH
 from scipy import stats
 
 from robustloss import papers
 from robustloss.errors import Problem
 from robustloss.papers import formulas
 
+TABLE6 = [("table6", row) for row in ADVERSARIAL["table6"]]
 PRINTED_ROWS = ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     root = tmp_path_factory.mktemp("results")
-    return papers_fixture.write(root, left_out=(("table3", "2"), ("table4", "7")))
+    return papers_fixture.write(root, left_out=(("table3", "2"), ("table4", "7"), *TABLE6))
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def fresh(tmp_path, monkeypatch):
     """A small results folder of one's own, to break."""
     monkeypatch.chdir(tmp_path)
     left_out = [("table3", row) for row in ("0", "2", "3", "4", "6", "7")] + [("table4", row) for row in "167"]
+    left_out += [("table5", row) for row in ADVERSARIAL["table5"]] + TABLE6
     return papers_fixture.write(tmp_path, left_out=left_out, epochs=3)
 
 
@@ -168,6 +170,14 @@ def test_published_cells_and_no_others_are_grey(paper):
     assert grey == {column for column, head in heads.items() if "published" in head or head == "function"}
 
 
+def test_words_are_left_by_a_rule_that_goes_before_that_of_all_cells(paper):
+    for page, words in ((paper.show("table3"), 2), (paper.overview(), 2), (paper.show("table5"), 3)):
+        html = page.to_html()
+        # An id and a class outweigh the id and the element of the rule that sets numbers flush right.
+        left = re.findall(r"#T_\w+ \.(col\d) \{\s*text-align: left;", html)
+        assert left == [f"col{number}" for number in range(words)]
+
+
 def test_a_row_of_ours_that_the_paper_lacks_is_shown_with_dashes(fresh):
     def add(content):
         content["rows"]["table3"]["9"] = content["rows"]["table3"]["8"]
@@ -178,6 +188,41 @@ def test_a_row_of_ours_that_the_paper_lacks_is_shown_with_dashes(fresh):
     assert row["run_as"] == "new loss"
     assert row["accuracy_percent"] == pytest.approx(76)
     assert row[["loss", "accuracy_percent_published", "d_cc_published", "d_cc_ratio_published"]].isna().all()
+
+
+@pytest.mark.parametrize(("table", "text"), [("table5", "loss"), ("table6", "generation")])
+def test_tables_of_adversarial_training_have_every_published_cell_and_no_ratio(paper, table, text):
+    frame = paper.table(table).set_index("index")
+    columns = {"robust_accuracy": "robust_accuracy_percent", "accuracy": "accuracy_percent"}
+    printed = published(table)
+    assert list(frame.index) == [*dict.fromkeys(row for row, _ in printed), "majority class"]
+    assert len(printed) == 5 * (len(frame) - 1)
+    for (row, metric), value in printed.items():
+        found = frame.loc[row, text if metric == text else f"{columns.get(metric, metric)}_published"]
+        assert found == (value if metric == text else float(value))
+    assert not [name for name in frame if "_ratio" in name]
+
+
+def test_adversarial_training_is_measured_and_named_by_both_of_its_terms(paper):
+    frame = paper.table("table5").set_index("index")
+    row = frame.loc["clean+(adv-adv_f)"]
+    assert row[["robust_accuracy_percent", "accuracy_percent", "d_cc"]].to_list() == pytest.approx([36, 71, 3])
+    adversarial = "1/2 cross_entropy - 1/2 false_label (sai_fgsm, target all_one)"
+    assert row["terms"] == f"1/2 cross_entropy (clean); {adversarial}"
+    assert paper.table("table6").set_index("index")["terms"].isna().all()
+    page = paper.show("table5").to_html()
+    assert adversarial in page
+    assert "<i>L</i><sub>adv</sub><sup>f</sup>" in page
+    assert "(i-FGSM)" in paper.show("table6").to_html()
+
+
+def test_a_run_of_two_objectives_is_named_by_both(fresh):
+    path = fresh.parents[3] / "results/runs/cholec80-sim-table3-8-s0/run.json"
+    then = [{"loss": "complement_entropy", "weight": 1}]
+    gce = [{"loss": "gce", "alpha": 1 / 3, "weight": 1}]
+    change(path, lambda record: record["spec"].update({"objective": gce, "then": then}))
+    frame = papers.load("results/papers/ding2025/manifest.json").table("table2").set_index("index")
+    assert frame.loc["8", "run_as"] == "1 gce[alpha 1/3]; then 1 complement_entropy"
 
 
 def test_table_2_names_the_terms_of_the_runs(paper):
@@ -202,13 +247,17 @@ def test_table_1_is_shown_and_left_as_it_was_written(paper, results):
 def test_the_overview_counts_runs_seconds_and_what_is_left_out(paper):
     facts = paper.overview().data.set_index("what")["value"]
     assert facts["scale"] == "demo"
-    assert facts["images"] == "train 634, test 340, evaluation 150"
-    assert facts["attacked images"] == "pgd: 140"
-    assert facts["trained"] == "12 networks, 10 epochs, seed 0"
-    assert facts["rows not run"] == "table3: 2; table4: 7"
+    assert facts["experiments"] == (
+        "table3: cholec80-sim, small, 10 of 11 rows; table4: cholec80-sim, small_separable, 2 of 3 rows; "
+        "table5: cholec80-sim, small, 3 of 3 rows"
+    )
+    assert facts["images"] == "cholec80-sim: train 634, test 340, evaluation 150"
+    assert facts["attacks"] == "cholec80-sim: 1 (pgd) on 140 images"
+    assert facts["trained"] == "15 networks, 10 epochs, seed 0"
+    assert facts["rows not run"] == "table3: 2; table4: 7; table6: all"
     assert facts["hardware"] == "Example CPU @ 2.00GHz, 1 thread"
     assert facts["versions"] == "python 3.11.0, torch 2.15.0"
-    assert facts["time"] == "360 s (training 120 s, features 120 s, attacks 120 s)"
+    assert facts["time"] == "450 s (training 150 s, features 150 s, attacks 150 s)"
 
 
 def test_a_run_that_two_rows_share_is_counted_once(fresh):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.optimize import brentq
 from scipy.stats import kstest
 from torch import nn
 from torch.nn import functional as F
@@ -235,6 +236,214 @@ def test_evaluation_copy_is_attacked_as_the_model_is():
     assert torch.allclose(found, expected, rtol=0, atol=1e-9)
 
 
+def sizes_of(model):
+    """The sizes of the batches that the model is asked for from now on."""
+    sizes = []
+    model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+@pytest.mark.parametrize("epsilon", [0.2, 1.0, 2.5])
+def test_l2_reaches_the_optimum_of_a_linear_model_in_the_ball_and_among_images(epsilon, random_start):
+    weight = torch.randn(2, 27, generator=seeded(), dtype=torch.float64)
+    images, labels = draw(20, 3, 3, classes=2)
+    up = (weight[1 - labels] - weight[labels]).view_as(images)
+
+    def cut(image, slope, length):
+        return (image + length * slope).clamp(0, 1)
+
+    optimum = []
+    for image, slope in zip(images, up, strict=True):
+        # The ends of the ball lie along the slope, cut to [0, 1]: as far as the norm allows.
+        excess = lambda length: (cut(image, slope, length) - image).norm().item() - epsilon  # noqa: B023, E731
+        optimum.append(cut(image, slope, brentq(excess, 0, 1e4, xtol=1e-15) if excess(1e4) > 0 else 1e4))
+    settings = {"epsilon": epsilon, "step_size": 4.0, "steps": 300, "norm": "l2", "random_start": random_start}
+    found = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
+    assert torch.allclose(found, torch.stack(optimum), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("random_start", [False, True])
+@pytest.mark.parametrize("epsilon", [0.05, 1.5, 8.0])
+def test_l2_stays_in_the_ball_and_among_images(epsilon, random_start, dtype):
+    model = network(dtype=dtype)
+    images, labels = draw(dtype=dtype)
+    images[0], images[1] = 0, 1
+    settings = {"epsilon": epsilon, "step_size": epsilon / 2, "steps": 5, "norm": "l2", "random_start": random_start}
+    found = perturb(model, images, labels, seeded(), **settings)
+    norms = (found - images).double().flatten(1).norm(dim=1)
+    assert found.dtype == dtype
+    assert norms.max() <= epsilon + 1e-6
+    assert norms.min() > epsilon / 2
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_do_not_depend_on_the_size_of_the_gradient(norm):
+    weight = torch.randn(2, 27, generator=seeded(), dtype=torch.float64)
+    images, labels = draw(20, 3, 3, classes=2)
+    settings = {"epsilon": 0.4, "step_size": 0.3, "steps": 1, "norm": norm, "loss": "margin"}
+    usual = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
+    tiny = perturb(Linear(weight.float(), 1e-35).eval(), images.float(), labels, seeded(), **settings)
+    assert torch.allclose(tiny.double(), usual, rtol=0, atol=1e-6)
+    flat = perturb(Linear(0 * weight).eval(), images, labels, seeded(), **settings)
+    assert torch.equal(flat, images)
+
+
+def test_l2_random_start_is_uniform_in_the_ball():
+    images, labels = torch.full((300, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(300, dtype=torch.int64)
+    settings = {"epsilon": 0.3, "step_size": 1e-12, "steps": 1, "norm": "l2", "random_start": True}
+    model = Linear(torch.randn(2, 16, dtype=torch.float64)).eval()
+    start = (perturb(model, images, labels, seeded(), **settings) - images).flatten(1)
+    radius = start.norm(dim=1)
+    # The share of the ball within a radius is its 16th power; a coordinate of a direction has a known beta law.
+    assert kstest(((radius / 0.3) ** 16).numpy(), "uniform").pvalue > 0.01
+    along = ((start / radius[:, None])[:, 3] + 1) / 2
+    assert kstest(along.numpy(), "beta", args=(7.5, 7.5)).pvalue > 0.01
+
+
+def iterates(model, images, labels, steps, **settings):
+    """The start and every iterate, by attacks of 1, 2, ... steps."""
+    still = {**settings, "step_size": 1e-12, "steps": 1}
+    start = perturb(model, images, labels, seeded(), **still) if settings.get("random_start") else images
+    return [start, *(perturb(model, images, labels, seeded(), **settings, steps=n) for n in range(1, steps + 1))]
+
+
+@pytest.mark.parametrize("target", [None, "second", 3])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_stopping_at_success_keeps_the_first_iterate_that_succeeds_else_the_last(random_start, norm, target):
+    model, images, labels = mlp()
+    model, images, labels = model.double(), images[:80].double(), labels[:80].clone()
+    labels[:8] = (labels[:8] + 1) % 10
+    size = {"linf": 0.01, "l2": 0.05}[norm] * (3 if target == 3 else 1)
+    sizes = {"epsilon": 6 * size, "step_size": size}
+    settings = {**sizes, "norm": norm, "random_start": random_start, "target": target, "loss": "margin"}
+    path = iterates(model, images, labels, 9, **settings)
+    with torch.no_grad():
+        predicted = torch.stack([model(x).argmax(1) for x in path])
+        clean = model(images)
+    aims = {
+        "second": lambda: clean.scatter(1, labels[:, None], -torch.inf).argmax(1),
+        3: lambda: torch.full_like(labels, 3),
+    }
+    wanted = predicted != labels if target is None else predicted == aims[target]()
+    calls = sizes_of(model)
+    settings |= {"steps": 9, "stop_at_success": True}
+    found, iterations, queries, _ = attacks.load("pgd")(model, images, labels, seeded(), **settings)
+    first = torch.where(wanted.any(0), wanted.int().argmax(0), 9)
+    expected = torch.stack(path)[first, torch.arange(80)]
+    own = labels == 3 if target == 3 else torch.zeros_like(labels, dtype=torch.bool)
+    expected[own], first[own] = images[own], 0
+    assert torch.allclose(found, expected, rtol=0, atol=1e-9)
+    assert torch.equal(iterations, first)
+    assert len(first.unique()) > 3
+    assert not wanted.any(0).all()
+    assert torch.equal(queries[~own], ((first + 1).clamp(max=9) + (target is not None))[~own])
+    assert queries.sum() <= sum(calls) <= 80 * len(calls)
+    assert calls[-1] < 80
+
+
+def test_restarts_with_a_stop_succeed_where_any_iterate_of_any_restart_does():
+    model, images, labels = mlp()
+    model, images, labels = model.double(), images[:60].double(), labels[:60]
+    settings = {"epsilon": 0.05, "step_size": 0.02, "steps": 4, "random_start": True, "restarts": 5}
+    settings |= {"stop_at_success": True}
+    found, iterations, queries, _ = attacks.load("pgd")(model, images, labels, seeded(), **settings)
+    broken = torch.zeros(5, 60, dtype=torch.bool)
+    uniform = torch.rand(60, 5, 36, generator=seeded(), dtype=torch.float64)
+    for turn in range(5):
+        x = (images + 0.05 * (2 * uniform[:, turn].view_as(images) - 1)).clamp(0, 1)
+        for _ in range(5):
+            inputs = x.clone().requires_grad_()
+            logits = model(inputs)
+            broken[turn] |= logits.argmax(1) != labels
+            (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels), inputs)
+            x = torch.max(torch.min(x + 0.02 * gradient.sign(), images + 0.05), images - 0.05).clamp(0, 1)
+    with torch.no_grad():
+        success = model(found).argmax(1) != labels
+    assert torch.equal(success, broken.any(0))
+    assert not torch.equal(success, broken[0])
+    assert not success.all()
+    assert (iterations[~success] == 20).all()
+    assert (queries[~success] == 25).all()
+    assert (iterations[success] < 20).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("settings", [{}, {"random_start": True, "restarts": 3}, {"target": "second"}])
+def test_counts_are_those_of_the_forward_passes(settings):
+    model, (images, labels) = network(), draw()
+    calls = sizes_of(model)
+    found = attacks.load("pgd")(model, images, labels, seeded(), **SETTINGS, **settings)
+    assert (found.iterations == 7 * settings.get("restarts", 1)).all()
+    assert (found.queries == len(calls)).all()
+    assert found.queries.sum() == sum(calls)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "exact_cross_entropy", "margin", "dlr", "true_logit"])
+def test_targets_are_the_classes_that_they_name(loss):
+    model, (images, labels) = network(), draw(30)
+    with torch.no_grad():
+        clean = model(images)
+    order = clean.argsort(1, descending=True).tolist()
+    wrong = [[k for k in row if k != y] for row, y in zip(order, labels.tolist(), strict=True)]
+    aims = {"second": [row[0] for row in wrong], "least_likely": [row[-1] for row in wrong], 2: [2] * 30}
+    for target, classes in aims.items():
+        x, classes = images, torch.tensor(classes)
+        for _ in range(7):
+            inputs = x.clone().requires_grad_()
+            logits = model(inputs)
+            z_t, z_y = (logits.gather(1, k[:, None])[:, 0] for k in (classes, labels))
+            ranked = logits.sort(1, descending=True).values
+            climbed = {
+                "margin": z_t - z_y,
+                "true_logit": z_t,
+                "dlr": (z_t - z_y) / (ranked[:, 0] - ranked[:, 2:4].mean(1)),
+            }.get(loss, -F.cross_entropy(logits, classes, reduction="none"))
+            (gradient,) = torch.autograd.grad(climbed.sum(), inputs)
+            x = torch.max(torch.min(x + gradient.sign() * 2 / 255, images + 8 / 255), images - 8 / 255).clamp(0, 1)
+        x = torch.where((classes == labels).view(-1, 1, 1, 1), images, x)
+        found = perturb(model, images, labels, seeded(), **SETTINGS, loss=loss, target=target)
+        assert torch.allclose(found, x, rtol=0, atol=1e-12), target
+
+
+def test_random_targets_are_uniform_over_the_wrong_classes_and_come_from_the_generator():
+    weight = torch.eye(5, 16, dtype=torch.float64)
+    images, labels = torch.full((4000, 1, 4, 4), 0.5, dtype=torch.float64), torch.arange(4000) % 5
+    settings = {"epsilon": 0.1, "step_size": 0.1, "steps": 1, "loss": "true_logit", "target": "random"}
+    # The value that grew is the target.
+    first, again, other = (
+        (perturb(Linear(weight).eval(), images, labels, seeded(s), **settings) - images).flatten(1).argmax(1)
+        for s in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    counts = torch.zeros(5, 5).index_put_((labels, first), torch.ones(4000), accumulate=True)
+    assert (counts.diagonal() == 0).all()
+    assert counts[~torch.eye(5, dtype=torch.bool)].min() > 150
+    assert counts.max() < 250
+
+
+def test_targeted_restarts_keep_the_first_that_reaches_the_target_else_the_nearest():
+    model, images, labels = mlp()
+    model, images, labels = model.double(), images[:40].double(), labels[:40]
+    settings = {"epsilon": 0.15, "step_size": 0.03, "steps": 2, "random_start": True, "target": 4, "loss": "margin"}
+    found = perturb(model, images, labels, seeded(), **settings, restarts=4)
+    generator, kinds = seeded(), set()
+    for image, label, kept in zip(images, labels, found, strict=True):
+        image, label = image[None], label[None]
+        candidates = torch.cat([perturb(model, image, label, generator, **settings) for _ in range(4)])
+        with torch.no_grad():
+            logits = model(candidates)
+        hit = logits.argmax(1) == 4
+        best = hit.int().argmax() if hit.any() else (logits[:, 4] - logits[:, label.item()]).argmax()
+        kinds.add((hit.any().item(), best.item() > 0))
+        assert torch.allclose(kept, candidates[best], rtol=0, atol=1e-9)
+    assert {(False, True), (True, True)} <= kinds  # both rules decided something
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -247,6 +456,16 @@ def test_evaluation_copy_is_attacked_as_the_model_is():
         ({"restarts": 0, "random_start": True}, "steps and restarts are whole numbers from 1"),
         ({"restarts": 2}, "set random_start: true"),
         ({"loss": "cross_entropi"}, "did you mean 'cross_entropy'"),
+        ({"norm": "l3"}, "there is no norm 'l3'; did you mean 'l2'"),
+        (
+            {"norm": "l2", "epsilon": 128},
+            "epsilon is an L2 norm of images in .0, 1., which here differ by at most 20.78",
+        ),
+        ({"norm": "l2", "epsilon": 0}, "epsilon is an L2 norm .* above 0, not 0"),
+        ({"norm": "l2", "step_size": float("nan")}, "step_size is an L2 norm .* not nan"),
+        ({"target": "least_likly"}, "did you mean 'least_likely'"),
+        ({"target": 5}, "class 5 is not one of the network's 5 classes"),
+        ({"target": -1}, "there is no target '-1'"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(settings, sentence):

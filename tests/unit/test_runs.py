@@ -153,7 +153,7 @@ def test_adversarial_training_is_part_of_the_run(base):
     assert run["run"].startswith("cholec80-sim-small-0.5cross_entropy-sai_fgsm-inverse-time-s0-")
     assert spec["perturbation"]["tracker"] == "trigonometric"
     assert spec["objective"] == spec["clean"] == [{"loss": "cross_entropy", "weight": 0.5}]
-    changed = planned({"perturbations": {"borderline": {"steps": 11}}})
+    changed = planned({"perturbations": {"borderline": {"epsilon": "1/255"}}})
     assert table5(changed)[0]["run"] != run["run"]
     assert names(changed) == names(base)
 

@@ -1,4 +1,4 @@
-"""FGSM, BIM and MIM against their textbook versions."""
+"""FGSM, BIM, MIM and unprojected sign steps against their textbook versions."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def draw(dtype=torch.float64):
 
 
 def attack(name, model, images, labels, **settings):
-    return attacks.load(name)(model, images, labels, seeded(), **{**SETTINGS[name], **settings}).images
+    return attacks.load(name)(model, images, labels, seeded(), **{**SETTINGS.get(name, {}), **settings}).images
 
 
 def gradient_of(model, images, labels):
@@ -119,6 +119,88 @@ def test_results_do_not_depend_on_the_batch_size(name):
     assert torch.allclose(parts, attack(name, model, images, labels), rtol=0, atol=1e-9)
 
 
+def predictions(model, images):
+    with torch.no_grad():
+        return model(images).argmax(1)
+
+
+@pytest.mark.parametrize("name", ["bim", "mim"])
+@pytest.mark.parametrize("target", [None, 2])
+def test_stopping_at_success_keeps_the_first_iterate_that_succeeds_else_the_last(name, target):
+    model = network(scale=5)
+    images = torch.rand(64, 2, 5, 5, generator=seeded(1), dtype=torch.float64)
+    labels = predictions(model, images)
+    labels[:4] = (labels[:4] + 1) % 4
+    settings = {"epsilon": 0.1, "step_size": 0.02, "target": target}
+    if name == "mim":
+        settings |= {"decay": 0.7}
+    path = [images, *(attack(name, model, images, labels, **settings, steps=steps) for steps in range(1, 9))]
+    predicted = torch.stack([predictions(model, x) for x in path])
+    wanted = predicted != labels if target is None else predicted == target
+    first = torch.where(wanted.any(0), wanted.int().argmax(0), 8)
+    first[labels == target if target is not None else slice(0, 0)] = 0
+    found = attacks.load(name)(model, images, labels, seeded(), **settings, steps=8, stop_at_success=True)
+    assert torch.allclose(found.images, torch.stack(path)[first, torch.arange(64)], rtol=0, atol=1e-9)
+    assert torch.equal(found.iterations, first)
+    assert len(first.unique()) > 3
+    assert not wanted.any(0).all()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("target", ["second", "least_likely"])
+def test_targets_descend_their_cross_entropy(name, target):
+    model, (images, _) = network(scale=5), draw()
+    with torch.no_grad():
+        order = model(images).argsort(1, descending=True)
+    labels, aims = order[:, 0], order[:, 1 if target == "second" else -1]
+    found = attack(name, model, images, labels, target=target)
+    settings = SETTINGS[name]
+    expected, momentum = images, 0
+    for _ in range(settings.get("steps", 1)):
+        gradient = -gradient_of(model, expected, aims)
+        momentum = (momentum if name == "mim" else 0) + gradient / gradient.abs().sum((1, 2, 3), keepdim=True)
+        step = settings.get("step_size", settings["epsilon"])
+        expected = project(expected + step * momentum.sign(), images, settings["epsilon"])
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_training_objective_can_be_climbed(name):
+    model, (images, labels) = network(scale=5), draw()
+    sizes = {"epsilon": 0.03, "step_size": 0.03, "steps": 1} if name != "fgsm" else {"epsilon": 0.03}
+    inputs = images.clone().requires_grad_()
+    f = model(inputs).softmax(1)
+    own = f.gather(1, labels[:, None])
+    q = f / (1 - own)
+    guided = own[:, 0] ** 0.5 * (q * q.log()).scatter(1, labels[:, None], 0).sum(1)
+    (gradient,) = torch.autograd.grad(guided.sum(), inputs)
+    found = attack(name, model, images, labels, **sizes, loss=[{"loss": "gce", "weight": 2, "alpha": 0.5}])
+    assert torch.allclose(found, (images + 0.03 * gradient.sign()).clamp(0, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("steps", [1, 30])
+def test_unprojected_steps_follow_the_models_own_prediction_without_a_ball(steps, targeted):
+    model, (images, labels) = network(scale=5), draw()
+    with torch.no_grad():
+        clean = model(images)
+    assert (clean.argmax(1) != labels).any()
+    expected = 2 * images - 1  # the scale on which the epsilon of song2022 is meant
+    for _ in range(steps):
+        inputs = expected.clone().requires_grad_()
+        ends = clean.argmin(1) if targeted else clean.argmax(1)
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model((inputs + 1) / 2), ends), inputs)
+        length = gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        expected = (expected + (-1 if targeted else 1) * 0.02 * (gradient / length).sign()).clamp(-1, 1)
+    settings = {"epsilon": 0.02, "steps": steps, "target": "least_likely" if targeted else None}
+    found = attacks.load("sign_unprojected")(model, images, labels, seeded(), **settings)
+    assert torch.allclose(found.images, (expected + 1) / 2, rtol=0, atol=1e-12)
+    assert (found.iterations == steps).all()
+    assert (found.queries == steps + 1 + targeted).all()
+    if steps == 30:
+        assert (found.images - images).abs().max() > 0.2
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
@@ -132,6 +214,11 @@ def test_results_do_not_depend_on_the_batch_size(name):
         ("mim", {"decay": -1}, "decay is a finite number from 0, not -1"),
         ("mim", {"decay": float("inf")}, "decay is a finite number from 0"),
         ("mim", {"loss": "cross_entropi"}, "did you mean 'cross_entropy'"),
+        ("mim", {"target": "secnd"}, "did you mean 'second'"),
+        ("fgsm", {"target": 4}, "class 4 is not one of the network's 4 classes"),
+        ("sign_unprojected", {"epsilon": 2.5, "steps": 5}, "epsilon is a step on the scale of"),
+        ("sign_unprojected", {"epsilon": 0.02, "steps": 0}, "steps is a whole number from 1"),
+        ("sign_unprojected", {"epsilon": 0.02, "steps": 5, "target": "last"}, "there is no target 'last'"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(name, settings, sentence):

@@ -96,7 +96,7 @@ def members_of(ensemble: dict) -> list[dict]:
     found = []
     for member in ensemble["attacks"]:
         own = isinstance(member, dict) and member.get("name") in plugins("attacks")
-        takes = own and "epsilon" in sum(parameters(plugin("attacks", member["name"]), "perturb"), [])
+        takes = own and any("epsilon" in names for names in parameters(plugin("attacks", member["name"]), "perturb"))
         found.append({"epsilon": ensemble["epsilon"]} | member if takes and "epsilon" in ensemble else member)
     return found
 

@@ -29,12 +29,16 @@ class Collection:
         return self.manifest["scale"]
 
     def rows(self, table: str) -> list[str]:
-        """The rows of a table as printed, then those that we added."""
-        return list(dict.fromkeys([*self.reference.rows(table), *self.manifest["rows"].get(table, {})]))
+        """The rows of a table or experiment: those that a table so called prints, then those that we added."""
+        return list(dict.fromkeys([*self._printed_rows(table), *self.manifest["rows"].get(table, {})]))
 
     def of(self, table: str, row: str) -> list[Run]:
         """The runs of one row."""
         return self.runs.get(table, {}).get(row, [])
+
+    def seeds(self, table: str) -> list[int]:
+        """How many runs each row of a table has."""
+        return [len(self.of(table, row)) for row in self.rows(table)]
 
     def label(self, table: str, row: str) -> str:
         """What our run of a row is called."""
@@ -45,21 +49,24 @@ class Collection:
         return list(dict.fromkeys(row for table in self.manifest["rows"] for row in self.rows(table)))
 
     def figure(self, name: str) -> tuple[str, list[str]]:
-        """The table whose runs a figure shows, and the rows of it."""
+        """The experiment whose runs a figure shows, and the rows of it."""
         if name not in self.manifest["figures"]:
             raise Problem(f"{self.manifest['paper']} lists no rows for {name}: add it to the paper's figures")
         wanted = self.manifest["figures"][name]
-        return wanted["table" if "table" in wanted else "experiment"], wanted["rows"]
+        return wanted["experiment"], wanted["rows"]
 
     def printed(self, table: str, row: str, metric: str) -> Cell | None:
         """The paper's cell, or None where it printed none."""
-        if row not in self.reference.rows(table) or metric not in self.reference.columns(table).values():
-            return None
-        return self.reference.cell(table, row, metric)
+        found = (cell for cell in self.reference.cells if (cell.item, cell.row, cell.metric) == (table, row, metric))
+        return next(found, None)
 
     def all_runs(self) -> Iterator[Run]:
-        """Every run once, also where several rows share it."""
-        yield from {run.name: run for rows in self.runs.values() for runs in rows.values() for run in runs}.values()
+        """Every run once, also where several rows share it; twice if it is attacked with and without a defence."""
+        yield from {id(run): run for rows in self.runs.values() for runs in rows.values() for run in runs}.values()
+
+    def _printed_rows(self, table: str) -> list[str]:
+        """None for an experiment that no printed table is called after."""
+        return [cell.row for cell in self.reference.cells if cell.item == table]
 
 
 def read(manifest: str | Path) -> Collection:
@@ -70,7 +77,7 @@ def read(manifest: str | Path) -> Collection:
     missing = [key for key in MANIFEST_KEYS if key not in content]
     if missing:
         raise Problem(f"{path} has no '{missing[0]}': delete it and run the stage that makes it again")
-    known: dict[str, Run] = {}
+    known: dict[tuple, Run] = {}
     runs = {
         table: {row: [_read_once(known, root, entry) for entry in entries] for row, entries in rows.items()}
         for table, rows in content["rows"].items()
@@ -87,7 +94,9 @@ def _root(manifest: Path) -> Path:
     raise Problem(f"{manifest} is missing in {here} and above: run the workflow first, or name another manifest")
 
 
-def _read_once(known: dict[str, Run], root: Path, entry: dict) -> Run:
-    if entry["run"] not in known:
-        known[entry["run"]] = measured.read(root, entry)
-    return known[entry["run"]]
+def _read_once(known: dict[tuple, Run], root: Path, entry: dict) -> Run:
+    """One object for a run with the same attacks, whichever rows ask for it."""
+    key = (entry["run"], *sorted(entry["attacks"].items()))
+    if key not in known:
+        known[key] = measured.read(root, entry)
+    return known[key]

@@ -1,5 +1,7 @@
 """Ding and Möller (2025), Electronics 14(17):3529: which of our measurements stands in which table and figure."""
 
+from dataclasses import replace
+
 from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
@@ -27,6 +29,8 @@ ACCURACY = Share(
 D_CC = Distance("d_cc", "D_cc", split="evaluation", relative_to="1")
 D_IC = Distance("d_ic", "D_ic", split="evaluation", relative_to="1")
 COLUMNS = (ROBUST, ACCURACY, D_CC, D_IC)
+# Tables 5 and 6 have no row for clean training.
+PLAIN_COLUMNS = (ROBUST, ACCURACY, replace(D_CC, relative_to=None), replace(D_IC, relative_to=None))
 
 INTRA = "mean intra-class distance $D_\\mathrm{ic}$"
 INTER = "mean inter-class distance $D_\\mathrm{cc}$"
@@ -54,6 +58,16 @@ def table3(collection: Collection) -> tuple[DataFrame, Styler]:
 def table4(collection: Collection) -> tuple[DataFrame, Styler]:
     """EfficientNet with functions 1, 6 and 7."""
     return _comparison(collection, "table4")
+
+
+def table5(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Borderline adversarial training."""
+    return _adversarial(collection, "table5", "loss")
+
+
+def table6(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Borderline adversarial training towards other targets."""
+    return _adversarial(collection, "table6", "generation")
 
 
 def figure2(collection: Collection) -> Figure:
@@ -91,7 +105,7 @@ def summary(collection: Collection) -> Figure:
     return figures.summary(collection, "table3", (ROBUST, ACCURACY), D_CC)
 
 
-TABLES = {function.__name__: function for function in (table1, table2, table3, table4)}
+TABLES = {function.__name__: function for function in (table1, table2, table3, table4, table5, table6)}
 FIGURES = {function.__name__: function for function in (figure2, figure3, figure4, figure5, summary)}
 # Tables that another stage writes and this one only shows.
 STORED = ("table1",)
@@ -100,6 +114,11 @@ STORED = ("table1",)
 def _comparison(collection: Collection, table: str) -> tuple[DataFrame, Styler]:
     frame = tables.comparison(collection, table, COLUMNS)
     return frame, display.comparison(collection, table, frame, COLUMNS)
+
+
+def _adversarial(collection: Collection, table: str, text: str) -> tuple[DataFrame, Styler]:
+    frame = tables.comparison(collection, table, PLAIN_COLUMNS, text)
+    return frame, display.comparison(collection, table, frame, PLAIN_COLUMNS, text, terms=True)
 
 
 def _over_epochs(collection: Collection, name: str, *panels: Panel) -> Figure:

@@ -1,11 +1,13 @@
 """Tables for the eye: rounded, aligned, published values in grey, a dash where there is nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from robustloss.papers import facts
+from robustloss.papers.cells import Entry, Table
 from robustloss.papers.collection import Collection
 from robustloss.papers.formulas import to_html
 from robustloss.papers.tables import Share
@@ -14,7 +16,10 @@ DASH = "—"
 GREY = "#767676"
 _STYLES = [
     {"selector": "", "props": "border-collapse: collapse; font-variant-numeric: tabular-nums;"},
-    {"selector": "caption", "props": "caption-side: bottom; text-align: left; font-size: 90%; padding-top: 0.6em;"},
+    {
+        "selector": "caption",
+        "props": "caption-side: bottom; text-align: left; font-size: 90%; padding-top: 0.6em; max-width: 80em;",
+    },
     {"selector": "th, td", "props": "padding: 0.25em 0.7em; text-align: right; white-space: nowrap;"},
     {"selector": "thead tr:last-child", "props": "border-bottom: 1px solid currentColor;"},
     {"selector": "th.col_heading.level0", "props": "text-align: center;"},
@@ -25,13 +30,23 @@ def styled(frame: pd.DataFrame, name: str, caption: str, left: tuple = (), grey:
     """`frame` without its index; the columns `left` are aligned left, the columns `grey` are grey; NaN is a dash."""
     table = Styler(frame, uuid=name, cell_ids=False).hide(axis="index").format(na_rep=DASH).set_caption(caption)
     table.set_table_styles(_STYLES)
-    table.set_properties(subset=list(left), **{"text-align": "left"})
+    _set(table, left, "text-align: left;")
     return table.set_properties(subset=list(grey), color=GREY)
 
 
-def comparison(collection: Collection, table: str, frame: pd.DataFrame, metrics: tuple) -> Styler:
-    """The frame of `tables.comparison` with two rows of headings, one interval to a cell."""
-    shown = {("", "index"): frame["index"], ("", "function"): frame["loss"].fillna(frame["run_as"]).map(_formula)}
+def _set(table: Styler, columns: Iterable, properties: str) -> Styler:
+    """Properties of whole columns that go before those of every cell; `Styler.set_properties` would come after them."""
+    found = {column: [{"selector": "", "props": properties}] for column in columns}
+    return table.set_table_styles(found, overwrite=False) if found else table
+
+
+def comparison(
+    collection: Collection, table: str, frame: pd.DataFrame, metrics: tuple, text: str = "loss", terms: bool = False
+) -> Styler:
+    """The frame of `tables.comparison` with two rows of headings, one interval to a cell; with `terms` what was run."""
+    shown = {("", "index"): frame["index"], ("", "function"): frame[text].fillna(frame["run_as"]).map(_formula)}
+    if terms:
+        shown["", "run as"] = [text.replace("; ", "<br>") if isinstance(text, str) else DASH for text in frame["terms"]]
     for metric in metrics:
         printed = [collection.printed(table, row, metric.metric) for row in collection.rows(table)]
         texts = [cell.printed if cell else DASH for cell in printed]
@@ -39,9 +54,23 @@ def comparison(collection: Collection, table: str, frame: pd.DataFrame, metrics:
         columns = _share_columns if isinstance(metric, Share) else _distance_columns
         shown |= {(to_html(head), sub): cells for (head, sub), cells in columns(frame, metric, texts).items()}
     shown = pd.DataFrame(shown)
-    first = shown.columns[:2]
-    grey = [column for column in shown.columns if "published" in column[1]]
-    return styled(shown, table, _caption(collection, table, frame, metrics), left=tuple(first), grey=(first[1], *grey))
+    left = [column for column in shown.columns if column[0] == ""]
+    grey = [column for column in shown.columns if "published" in column[1] or column[1] == "function"]
+    found = styled(shown, table, _caption(collection, table, frame, metrics), left=tuple(left), grey=tuple(grey))
+    return _set(found, left[2:], "white-space: normal; min-width: 20em;")
+
+
+def as_printed(
+    collection: Collection, table: Table, item: str, entries: Sequence[Entry], frame: pd.DataFrame
+) -> Styler:
+    """The frame of `cells.measured`, laid out by lines and heads; what is not in the paper says so."""
+    texts = _texts(collection, item, entries, frame)
+    lines, heads = (list(dict.fromkeys(keys)) for keys in zip(*texts, strict=True))
+    left = _line_columns(table, lines, texts, above=len(heads[0]))
+    right = [_head_columns(head, [texts.get((line, head), (None, DASH)) for line in lines]) for head in heads]
+    shown = pd.DataFrame({name: column for columns in (left, *right) for name, column in columns.items()})
+    grey = tuple(name for name in shown.columns if name[-1] == "published")
+    return styled(shown, item, _caption_of_cells(collection, table, entries, frame), left=tuple(left), grey=grey)
 
 
 def losses(frame: pd.DataFrame, name: str) -> Styler:
@@ -77,12 +106,45 @@ def _share_columns(frame: pd.DataFrame, metric: Share, printed: list[str]) -> di
 
 def _distance_columns(frame: pd.DataFrame, metric, printed: list[str]) -> dict:
     head, base = metric.heading, metric.relative_to
-    return {
-        (head, "published"): printed,
-        (head, "ours"): _intervals(frame, metric.metric, digits=2),
+    found = {(head, "published"): printed, (head, "ours"): _intervals(frame, metric.metric, digits=2)}
+    if base is None:
+        return found
+    return found | {
         (head, f"published / row {base}"): frame[f"{metric.metric}_ratio_published"].map(_rounded(2)),
         (head, f"ours / row {base}"): frame[f"{metric.metric}_ratio"].map(_rounded(2)),
     }
+
+
+def _texts(collection: Collection, item: str, entries: Sequence[Entry], frame: pd.DataFrame) -> dict:
+    """(printed or None, ours) by line and head."""
+    digits = 2 if all(entry.cell.measure.error for entry in entries) else 1
+    printed = [collection.printed(item, row, metric) for row, metric in zip(frame["row"], frame["metric"], strict=True)]
+    return {
+        (entry.cell.line, entry.cell.head): (cell and cell.printed, ours)
+        for entry, cell, ours in zip(entries, printed, _intervals(frame, "percent", digits), strict=True)
+    }
+
+
+def _line_columns(table: Table, lines: list[tuple[str, ...]], texts: dict, above: int) -> dict[tuple, list[str]]:
+    """The headings at the left, each part only where it changes."""
+    printed = {line for (line, _), (text, _) in texts.items() if text}
+    rows = []
+    for line, last in zip(lines, [(), *lines], strict=False):
+        parts = enumerate(_marked(line, line in printed), 1)
+        rows.append(["" if line[:depth] == last[:depth] else text for depth, text in parts])
+    return {(*[""] * above, title): column for title, column in zip(table.titles, zip(*rows, strict=True), strict=True)}
+
+
+def _head_columns(head: tuple[str, ...], found: list[tuple[str | None, str]]) -> dict[tuple, list[str]]:
+    printed, ours = zip(*found, strict=True)
+    name = _marked(head, any(printed))
+    published = {(*name, "published"): [text or DASH for text in printed]} if any(printed) else {}
+    return published | {(*name, "ours"): ours}
+
+
+def _marked(heading: tuple[str, ...], in_paper: bool) -> tuple[str, ...]:
+    *first, last = map(escape, heading)
+    return (*first, last if in_paper else f'{last}<br><small style="color: {GREY}">not in the paper</small>')
 
 
 def _intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
@@ -109,10 +171,22 @@ def _caption(collection: Collection, table: str, frame: pd.DataFrame, metrics: t
         if isinstance(metric, Share)
         for count in frame[f"{metric.metric}_samples"].dropna().unique()
     ]
+    ours = f"Ours: {facts.networks(runs)}; {'; '.join(counts)}; mean over the epochs and last epoch" if runs else ""
+    return _sentences(collection, frame["seeds"], ours, "Distances: raw logits at the last epoch")
+
+
+def _caption_of_cells(collection: Collection, table: Table, entries: Sequence[Entry], frame: pd.DataFrame) -> str:
+    runs = [run for trained, _ in entries for run in collection.of(trained.experiment, trained.row)]
+    counts = " or ".join(f"{count:,}" for count in sorted(frame["samples"].dropna().unique()))
+    ours = f"Ours: {facts.data_sets(runs)}; {facts.networks(runs)}; {counts} images; last epoch" if counts else ""
+    return _sentences(collection, frame["seeds"], f"{table.what} in %", ours)
+
+
+def _sentences(collection: Collection, seeds: pd.Series, *first: str) -> str:
+    intervals = facts.interval_note(seeds)
     sentences = [
-        f"Ours: {facts.networks(runs)}; {'; '.join(counts)}; mean over the epochs and last epoch" if runs else "",
-        "Distances: raw logits at the last epoch",
-        f"In brackets: {facts.interval_note(collection, table)}" if runs else "",
+        *first,
+        f"In brackets: {intervals}" if intervals else "",
         "Grey: published",
         f"{DASH}: not run at scale {collection.scale}, or not printed",
     ]

@@ -16,7 +16,7 @@ def footer(collection: Collection, table: str, rows: Sequence[str], note: str = 
     left_out = [row for row in rows if not collection.of(table, row)]
     parts = [
         f"scale {collection.scale}",
-        collection.manifest["data"]["name"],
+        data_sets(runs),
         networks(runs),
         seeds(runs),
         f"{runs[0].features['summary'][split]['count']:,} images of split {split}" if split else "",
@@ -27,33 +27,30 @@ def footer(collection: Collection, table: str, rows: Sequence[str], note: str = 
     return "  ·  ".join(part for part in parts if part)
 
 
-def interval_note(collection: Collection, table: str, samples: bool = True) -> str:
-    """Over what the 95 % intervals of a table are; without `samples`, of what has none for a single seed."""
-    counts = {len(collection.of(table, row)) for row in collection.rows(table)} - {0}
+def interval_note(seeds: Iterable[int], samples: bool = True) -> str:
+    """Over what 95 % intervals are, of rows with so many `seeds`; without `samples`, a single seed has none."""
+    counts = sorted(set(seeds) - {0})
     kinds = ["over the samples of one seed"] if samples and 1 in counts else []
-    kinds += [f"over {count} seeds (Student's t)" for count in sorted(counts - {1})]
+    kinds += [f"over {count} seeds (Student's t)" for count in counts if count > 1]
     return f"95 % intervals {' or '.join(kinds)}" if kinds else ""
 
 
 def overview(collection: Collection) -> pd.DataFrame:
     """What was run, as pairs of (what, value)."""
-    runs = list(collection.all_runs())
+    runs = list({run.name: run for run in collection.all_runs()}.values())
     manifest = collection.manifest
     pairs = {
         "paper": ". ".join(manifest[key] for key in ("title", "citation", "doi") if key in manifest),
         "scale": collection.scale,
-        "data": manifest["data"]["name"],
+        "experiments": _experiments(collection),
         "images": _images(runs),
-        "attacked images": _joined(
-            f"{label}: {attack['summary']['count']:,}" for run in runs for label, attack in run.attacks.items()
-        ),
-        "networks": networks(runs),
+        "attacks": _attacks(collection),
         "trained": _trained(runs),
         "rows not run": _not_run(collection),
         "hardware": hardware(runs),
         "versions": _joined(_versions(run) for run in runs),
         "code": _joined(_commit(run) for run in runs),
-        "time": _time(runs),
+        "time": _time(runs, collection.all_runs()),
     }
     return pd.DataFrame({"what": list(pairs), "value": [text or "—" for text in pairs.values()]})
 
@@ -64,14 +61,47 @@ def seeds(runs: Iterable[Run]) -> str:
     return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
+def data_sets(runs: Iterable[Run]) -> str:
+    """The data sets' names."""
+    return _joined(run.record["spec"]["data"]["name"] for run in runs)
+
+
 def networks(runs: Iterable[Run]) -> str:
-    """The networks' names."""
-    return _joined(run.record["spec"]["model"]["name"] for run in runs)
+    """The networks' names, with their sizes where they have some."""
+    return _joined(_network(run.record["spec"]["model"]) for run in runs)
 
 
 def hardware(runs: Iterable[Run]) -> str:
     """The machines that trained the runs."""
     return _joined(_machine(run.record["environment"]) for run in runs)
+
+
+def _network(model: dict) -> str:
+    sizes = ", ".join(f"{key} {model[key]}" for key in ("depth", "width") if key in model)
+    return f"{model['name']} ({sizes})" if sizes else model["name"]
+
+
+def _experiments(collection: Collection) -> str:
+    """Data set, networks and number of rows of each experiment that was run."""
+    parts = []
+    for name, rows in collection.runs.items():
+        if found := [run for runs in rows.values() for run in runs]:
+            count = sum(map(bool, rows.values()))
+            parts.append(f"{name}: {data_sets(found)}, {networks(found)}, {count} of {len(rows)} rows")
+    return "; ".join(parts)
+
+
+def _attacks(collection: Collection) -> str:
+    """How many attacks, which, and on how many images, by data set."""
+    labels: dict[tuple, dict[str, str]] = {}
+    for run in collection.all_runs():
+        for label, attack in run.attacks.items():
+            where = (data_sets([run]), attack["summary"]["count"])
+            labels.setdefault(where, {})[label] = attack["spec"]["name"]
+    return "; ".join(
+        f"{data}: {len(names)} ({', '.join(sorted(set(names.values())))}) on {count:,} images"
+        for (data, count), names in labels.items()
+    )
 
 
 def _machine(environment: dict) -> str:
@@ -82,13 +112,14 @@ def _machine(environment: dict) -> str:
 
 
 def _trained(runs: Sequence[Run]) -> str:
-    epochs = _joined(run.last_epoch for run in runs)
+    epochs = " or ".join(str(count) for count in sorted({run.last_epoch for run in runs}))
     return f"{len(runs)} networks, {epochs} epochs, {seeds(runs)}" if runs else ""
 
 
 def _images(runs: Sequence[Run]) -> str:
     return _joined(
-        ", ".join(f"{split} {run.features['summary'][split]['count']:,}" for split in SPLITS) for run in runs
+        f"{data_sets([run])}: " + ", ".join(f"{split} {run.features['summary'][split]['count']:,}" for split in SPLITS)
+        for run in runs
     )
 
 
@@ -97,7 +128,11 @@ def _not_run(collection: Collection) -> str:
         table: [row for row in collection.rows(table) if not collection.of(table, row)]
         for table in collection.manifest["rows"]
     }
-    return "; ".join(f"{table}: {', '.join(rows)}" for table, rows in left_out.items() if rows)
+    return "; ".join(
+        f"{table}: {'all' if len(rows) == len(collection.rows(table)) else ', '.join(rows)}"
+        for table, rows in left_out.items()
+        if rows
+    )
 
 
 def _versions(run: Run) -> str:
@@ -112,11 +147,12 @@ def _commit(run: Run) -> str:
     return f"commit {commit[:10]}{changed}" if commit else ""
 
 
-def _time(runs: Sequence[Run]) -> str:
+def _time(runs: Sequence[Run], attacked: Iterable[Run]) -> str:
+    attacks = {(run.name, attack["name"]): attack for run in attacked for attack in run.attacks.values()}
     seconds = {
         "training": sum(run.record["environment"]["seconds"] for run in runs),
         "features": sum(run.features["environment"]["seconds"] for run in runs),
-        "attacks": sum(attack["environment"]["seconds"] for run in runs for attack in run.attacks.values()),
+        "attacks": sum(attack["environment"]["seconds"] for attack in attacks.values()),
     }
     parts = ", ".join(f"{what} {value:,.0f} s" for what, value in seconds.items())
     return f"{sum(seconds.values()):,.0f} s ({parts})" if runs else ""

@@ -25,7 +25,9 @@ FEATURE_KEYS = tuple(
     )
 )
 ATTACK_KEYS = (
-    *(f"summary.robust_accuracy.{name}" for name in SHARE_KEYS),
+    "name",
+    "spec.name",
+    *(f"summary.{share}.{name}" for share in ("robust_accuracy", "clean_accuracy") for name in SHARE_KEYS),
     "summary.balanced_robust_accuracy.mean",
     "summary.balanced_robust_accuracy.last",
     "summary.majority",
@@ -82,7 +84,7 @@ def read(root: Path, entry: dict) -> Run:
         epochs = _table(features / "epochs.csv", EPOCH_COLUMNS)
         classes = _table(features / "classes.csv", CLASS_COLUMNS)
         for name, frame in (("epochs.csv", epochs), ("classes.csv", classes)):
-            _check_epochs(features / name, frame, record["spec"]["epochs"])
+            _check_epochs(features / name, frame, record["spec"])
         return Run(
             name=entry["run"],
             seed=entry["seed"],
@@ -122,10 +124,12 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _check_epochs(path: Path, frame: pd.DataFrame, last: int) -> None:
+def _check_epochs(path: Path, frame: pd.DataFrame, spec: dict) -> None:
+    last = spec["epochs"]
+    wanted = {last} if spec.get("keep") == "last" else set(range(1, last + 1))
     for split in SPLITS:
         found = set(frame.loc[frame["split"] == split, "epoch"])
-        missing = sorted(set(range(1, last + 1)) - found)
+        missing = sorted(wanted - found)
         if missing:
             raise _incomplete(path, f"{split} has no epoch {missing[0]} of {last}")
 

@@ -38,7 +38,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Paper:
-    """The tables and figures of one paper, as its module `robustloss.papers.<paper>` defines them."""
+    """The tables and figures of one paper, as its module `robustloss.papers.<paper>` defines them.
+
+    TABLES and FIGURES are functions of the collection by name; STORED names tables that another stage writes. A paper
+    may have none of them.
+    """
 
     collection: Collection
     module: ModuleType
@@ -49,22 +53,29 @@ class Paper:
 
     def table(self, name: str) -> pd.DataFrame:
         """A table's numbers, unrounded: one row per printed row, columns named in `robustloss.papers.tables`."""
-        return self._known(name, self.module.TABLES)(self.collection)[0]
+        return self._known(name, self._tables)(self.collection)[0]
 
     def figure(self, name: str) -> Figure:
         """A figure, not yet written."""
         with matplotlib.rc_context(style.RC):
-            return self._known(name, self.module.FIGURES)(self.collection)
+            return self._known(name, self._figures)(self.collection)
 
     def show(self, name: str) -> Styler | Drawing:
         """Write tables/<name>.csv, or figures/<name>.png and .pdf, beside the manifest, and return what to display."""
-        known = self.module.TABLES | self.module.FIGURES
-        self._known(name, known)
-        return self._show_figure(name) if name in self.module.FIGURES else self._show_table(name)
+        self._known(name, self._tables | self._figures)
+        return self._show_figure(name) if name in self._figures else self._show_table(name)
+
+    @property
+    def _tables(self) -> dict:
+        return getattr(self.module, "TABLES", {})
+
+    @property
+    def _figures(self) -> dict:
+        return getattr(self.module, "FIGURES", {})
 
     def _show_table(self, name: str) -> Styler:
-        frame, styled = self.module.TABLES[name](self.collection)
-        if name not in self.module.STORED:
+        frame, styled = self._tables[name](self.collection)
+        if name not in getattr(self.module, "STORED", ()):
             with replacing(self.collection.directory / "tables" / f"{name}.csv") as stream:
                 frame.to_csv(stream, index=False, na_rep=display.DASH, lineterminator="\n")
         return styled
@@ -74,12 +85,13 @@ class Paper:
         paths = {kind: self.collection.directory / "figures" / f"{name}.{kind}" for kind in ("png", "pdf")}
         with matplotlib.rc_context(style.RC):
             style.save(figure, paths["png"], paths["pdf"])
-        description = " ".join(self.module.FIGURES[name].__doc__.split())
+        description = " ".join(self._figures[name].__doc__.split())
         return Drawing(paths["png"], paths["pdf"], description, figure.get_figwidth())
 
     def _known(self, name: str, items: dict):
         if name not in items:
-            raise Problem(f"{self.collection.manifest['paper']} has no '{name}': there are {', '.join(items)}")
+            there_are = f"there are {', '.join(items)}" if items else "there are none"
+            raise Problem(f"{self.collection.manifest['paper']} has no '{name}': {there_are}")
         return items[name]
 
 

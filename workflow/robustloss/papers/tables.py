@@ -36,25 +36,28 @@ class Share:
 
 @dataclass(frozen=True)
 class Distance:
-    """A printed distance, measured at the last epoch of one split, and compared with that of the row `relative_to`."""
+    """A printed distance, measured at the last epoch of one split, and compared with that of a row `relative_to`."""
 
     metric: str
     heading: str
     split: str
-    relative_to: str
+    relative_to: str | None = None
 
     def of(self, run: Run) -> float:
         """The distance of raw logits at the last epoch."""
         return run.last(self.metric, self.split)
 
 
-def comparison(collection: Collection, table: str, metrics: tuple[Share | Distance, ...]) -> pd.DataFrame:
+def comparison(
+    collection: Collection, table: str, metrics: tuple[Share | Distance, ...], text: str = "loss"
+) -> pd.DataFrame:
     """One row per printed row and one for always answering the most frequent class; NaN where there is nothing.
 
+    `text` is the metric of the formula that the table prints for each row; `terms` is what our runs were trained with.
     Shares are in percent. `<metric>_published` is the printed value, `<metric>` the mean of ours, `_low` and `_high`
     its 95 % interval over what the column `interval` says (samples of one seed, or seeds), `_last` the last epoch.
     """
-    rows = [_comparison_row(collection, table, row, metrics) for row in collection.rows(table)]
+    rows = [_comparison_row(collection, table, row, metrics, text) for row in collection.rows(table)]
     frame = pd.DataFrame([*rows, _majority_row(collection, table, metrics)]).reindex(columns=list(rows[0]))
     whole = ["seeds", *(f"{metric.metric}_samples" for metric in metrics if isinstance(metric, Share))]
     return frame.astype(dict.fromkeys(whole, "Int64"))
@@ -66,7 +69,7 @@ def losses(collection: Collection, item: str, table: str) -> pd.DataFrame:
     for row in collection.reference.rows(item):
         cells = {metric: collection.reference.value(item, row, metric) for metric in ("loss", "gradient")}
         runs = collection.of(table, row)
-        rows.append({"index": row, **cells, "run_as": _terms(runs[0].record["spec"]["objective"]) if runs else NOTHING})
+        rows.append({"index": row, **cells, "run_as": _objective(runs)})
     return pd.DataFrame(rows)
 
 
@@ -80,11 +83,15 @@ def stored(path: Path) -> pd.DataFrame:
         raise Problem(f"{path} is not whole ({error}): delete it and run the stage that makes it again") from None
 
 
-def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple) -> dict:
+def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple, text: str) -> dict:
     runs = collection.of(table, row)
-    loss = collection.printed(table, row, "loss")
-    cells = {"index": row, "loss": loss.value if loss else NOTHING, "run_as": collection.label(table, row)}
-    cells |= {"seeds": len(runs), "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds")}
+    formula = collection.printed(table, row, text)
+    cells = {"index": row, text: formula.value if formula else NOTHING, "run_as": collection.label(table, row)}
+    cells |= {
+        "terms": _objective(runs),
+        "seeds": len(runs),
+        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds"),
+    }
     for metric in metrics:
         printed = collection.printed(table, row, metric.metric)
         published = printed.value if printed else NOTHING
@@ -112,12 +119,13 @@ def _share_cells(metric: Share, published: float, runs: list[Run]) -> dict:
 
 
 def _distance_cells(metric: Distance, published: float, runs: list[Run], collection: Collection, table: str) -> dict:
-    base = collection.printed(table, metric.relative_to, metric.metric)
     ours = estimates.value(runs, metric.of)
+    cells = {f"{metric.metric}_published": published, **_with_interval(metric.metric, ours)}
+    if metric.relative_to is None:
+        return cells
+    base = collection.printed(table, metric.relative_to, metric.metric)
     ours_base = estimates.value(collection.of(table, metric.relative_to), metric.of)
-    return {
-        f"{metric.metric}_published": published,
-        **_with_interval(metric.metric, ours),
+    return cells | {
         f"{metric.metric}_ratio_published": published / base.value if base else NOTHING,
         f"{metric.metric}_ratio": ours.mean / ours_base.mean if ours and ours_base else NOTHING,
     }
@@ -143,11 +151,38 @@ def _majority_row(collection: Collection, table: str, metrics: tuple) -> dict:
     return cells
 
 
+def _objective(runs: list[Run]) -> str | float:
+    """What the runs of a row were trained with, term by term; NaN without runs.
+
+    `1 cross_entropy - 1 false_label`, `1/2 cross_entropy (clean); 1/2 cross_entropy (sai_fgsm, target entropy)`.
+    """
+    if not runs:
+        return NOTHING
+    spec = runs[0].record["spec"]
+    parts = [f"{_terms(spec['clean'])} (clean)"] if "clean" in spec else []
+    parts.append(_terms(spec["objective"]) + (_adversaries(spec["perturbation"]) if "perturbation" in spec else ""))
+    return "; ".join([*parts, *([f"then {_terms(spec['then'])}"] if "then" in spec else [])])
+
+
+def _adversaries(perturbation: dict) -> str:
+    """Who perturbs the images of a term, and what sets its relatives apart."""
+    details = [f"{key} {perturbation[key]}" for key in ("tracker", "target") if key in perturbation]
+    return f" ({', '.join([perturbation['name'], *details])})"
+
+
 def _terms(objective: list[dict]) -> str:
-    """`1 cross_entropy - 1 false_label`: the terms of a run's objective with their weights."""
+    """Losses with their weights and settings, the largest weight first."""
     parts = []
     for term in sorted(objective, key=lambda term: -term["weight"]):
-        exact = Fraction(term["weight"]).limit_denominator(LARGEST_DENOMINATOR)
-        weight = exact if float(exact) == term["weight"] else term["weight"]
-        parts.append(f"{'-' if weight < 0 else '+'} {abs(weight)} {term['loss']}")
+        own = [f"{key} {_exact(value)}" for key, value in term.items() if key not in ("loss", "weight")]
+        name = f"{term['loss']}[{', '.join(own)}]" if own else term["loss"]
+        parts.append(f"{'-' if term['weight'] < 0 else '+'} {_exact(abs(term['weight']))} {name}")
     return " ".join(parts).removeprefix("+ ")
+
+
+def _exact(value):
+    """The fraction that a float was written as, if it was; all else as it is."""
+    if not isinstance(value, float):
+        return value
+    exact = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
+    return exact if float(exact) == value else value
