@@ -9,7 +9,7 @@ demo: env
 	$(BIN)/snakemake --cores all --config scale=demo
 	@$(BIN)/python workflow/scripts/where.py
 
-test: env
+test: env .venv/peers
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 env: .venv/ready
@@ -21,13 +21,20 @@ env: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
 	@touch $@
 
+# Other attack libraries, which tests compare with.
+.venv/peers: envs/peers.txt .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/peers.txt
+	@touch $@
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-# Pins requirements.in anew (needs uv); the result installs with plain pip and names no registry.
+# Pins both .in files anew (needs uv); the result installs with plain pip and names no registry.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 		--output-file envs/requirements.txt envs/requirements.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+		--no-deps --output-file envs/peers.txt envs/peers.in
