@@ -1,0 +1,160 @@
+"""Chen et al. (2019), ICCV, pages 4880-4888: which of our measurements stands in which table."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import cells, display, figures
+from robustloss.papers.cells import ACCURACY, ERROR, Cell, Measure, Table, Trained
+from robustloss.papers.collection import Collection
+
+# What the tables call the data sets of the experiments.
+DATA = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "tiny-imagenet": "Tiny ImageNet",
+    "mnist-at": "MNIST",
+    "cifar10-at": "CIFAR10",
+}
+BOUNDED = ("FGSM", "BIM", "PGD", "MIM")
+SMALL = ("0.04", "0.12", "0.2")
+LARGE = ("0.1", "0.2", "0.3")
+EPSILONS = {"mnist": LARGE, "cifar10": SMALL, "cifar100": SMALL, "tiny-imagenet": SMALL}
+EPSILONS |= {"mnist-at": LARGE, "cifar10-at": ("0.04", "0.08")}
+# The share of pixels that JSMA may change.
+GAMMAS = {"mnist": ("0.25", "0.5"), "cifar10": ("0.07", "0.14")}
+# Table 5 has one strength of each.
+FIRST_EPSILON = {"mnist": ("0.2",), "cifar10": ("0.04",)}
+FIRST_GAMMA = {"mnist": ("0.25",), "cifar10": ("0.07",)}
+# Section 5.3: Table 6 attacks with the first number of steps; the second is that of the training.
+HARDENED = {"mnist-at": (("0.3",), ("100", "40")), "cifar10-at": (("0.04", "0.08"), ("40", "10"))}
+# Several attacks together, which the paper has not.
+WORST = "worst case"
+SIGNS = {"eps": "ε", "gamma": "γ", "c": "c"}
+
+
+def table2(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Error rates on clean images."""
+    return _table(collection, "table2")
+
+
+def table3(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Six attacks on MNIST and CIFAR-10, and several together."""
+    return _table(collection, "table3")
+
+
+def table4(collection: Collection) -> tuple[DataFrame, Styler]:
+    """PGD on CIFAR-100 and Tiny ImageNet."""
+    return _table(collection, "table4")
+
+
+def table5(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Complement objective training beside cross-entropy and guided complement entropy."""
+    return _table(collection, "table5")
+
+
+def table6(collection: Collection) -> tuple[DataFrame, Styler]:
+    """PGD on adversarially trained networks."""
+    return _table(collection, "table6")
+
+
+def summary(collection: Collection) -> Figure:
+    """Accuracy on MNIST against epsilon, a panel for each bounded attack; not a figure of the paper."""
+    panels = {
+        attack: {0.0: ACCURACY} | {float(epsilon): _under(attack, epsilon) for epsilon in EPSILONS["mnist"]}
+        for attack in (*BOUNDED, WORST)
+    }
+    rows = cells.rows(collection, "mnist", PRINTED)
+    return figures.by_epsilon(collection, "mnist", rows, panels, cells.published(collection, PRINTED))
+
+
+def _errors(trained: Trained) -> Iterator[Cell]:
+    data = DATA[trained.experiment]
+    line = trained.name.replace("alpha=", "α = ")
+    yield Cell((line,), (data,), f"{data} {trained.name}", "Classification error rates", ERROR)
+
+
+def _all_attacks(trained: Trained) -> Iterator[Cell]:
+    yield from _attacks(trained, BOUNDED, EPSILONS, GAMMAS)
+    yield from _worst(trained)
+
+
+def _one_strength(trained: Trained) -> Iterator[Cell]:
+    yield from _attacks(trained, ("FGSM", "BIM", "MIM"), FIRST_EPSILON, FIRST_GAMMA)
+
+
+def _attacks(trained: Trained, bounded: tuple, epsilons: dict, gammas: dict) -> Iterator[Cell]:
+    for attack in bounded:
+        for epsilon in epsilons[trained.experiment]:
+            yield _attacked(trained, attack, "eps", epsilon)
+    for gamma in gammas[trained.experiment]:
+        yield _attacked(trained, "JSMA", "gamma", gamma)
+    yield _attacked(trained, "C&W", "c", "0")
+
+
+def _pgd(trained: Trained) -> Iterator[Cell]:
+    for epsilon in EPSILONS[trained.experiment]:
+        yield _attacked(trained, "PGD", "eps", epsilon)
+    yield from _worst(trained)
+
+
+def _attacked(trained: Trained, attack: str, sign: str, strength: str) -> Cell:
+    experiment, _, loss = trained
+    line = (DATA[experiment], attack, f"{SIGNS[sign]} = {strength}")
+    return Cell(line, (loss,), f"{DATA[experiment]} {sign}={strength} {loss}", attack, _under(attack, strength))
+
+
+def _hardened(trained: Trained) -> Iterator[Cell]:
+    experiment, _, loss = trained
+    epsilons, (printed, *further) = HARDENED[experiment]
+    for steps in (printed, *further):
+        for epsilon in epsilons:
+            line = (DATA[experiment], f"PGD, {steps} steps", f"ε = {epsilon}")
+            added = "" if steps == printed else f" steps={steps}"
+            row = f"{DATA[experiment]} eps={epsilon}{added} {loss}"
+            yield Cell(line, (loss,), row, "PGD", Measure(f"pgd {epsilon} xe {steps}"))
+    yield from _worst(trained)
+
+
+def _worst(trained: Trained) -> Iterator[Cell]:
+    for epsilon in EPSILONS[trained.experiment]:
+        yield replace(_attacked(trained, WORST, "eps", epsilon), metric="robust_accuracy_worst_case")
+
+
+def _under(attack: str, strength: str) -> Measure:
+    """The attack by its label in the yaml: `fgsm 0.1`, `jsma 0.25`, `cw 0`, `honest 0.1`."""
+    name = "honest" if attack == WORST else attack.lower().replace("&", "")
+    return Measure(f"{name} {strength}")
+
+
+def _trained(rows: dict[str, str], *experiments: str) -> tuple[Trained, ...]:
+    """`rows` by the tables' names for them, in each of the experiments."""
+    return tuple(Trained(experiment, row, name) for experiment in experiments for name, row in rows.items())
+
+
+ALPHAS = {"XE": "XE", **{f"alpha={alpha} GCE": f"GCE {alpha}" for alpha in ("1/2", "1/3", "1/4", "1/5")}}
+# Section 5.2: robustness is measured at alpha = 1/3 only.
+PAIR = {"XE": "XE", "GCE": "GCE 1/3"}
+COT = {"XE": "XE", "COT": "COT", "GCE": "GCE 1/3"}
+PLACE = ("data set", "attack", "strength")
+PRINTED = {
+    "table2": Table(
+        "Error rate", ("loss",), _trained(ALPHAS, "mnist", "cifar10", "cifar100", "tiny-imagenet"), _errors
+    ),
+    "table3": Table("Robust accuracy", PLACE, _trained(PAIR, "mnist", "cifar10"), _all_attacks),
+    "table4": Table("Robust accuracy", PLACE, _trained(PAIR, "cifar100", "tiny-imagenet"), _pgd),
+    "table5": Table("Robust accuracy", PLACE, _trained(COT, "mnist", "cifar10"), _one_strength),
+    "table6": Table("Robust accuracy", PLACE, _trained(PAIR, "mnist-at", "cifar10-at"), _hardened),
+}
+TABLES = {function.__name__: function for function in (table2, table3, table4, table5, table6)}
+FIGURES = {"summary": summary}
+
+
+def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:
+    found = cells.entries(collection, item, PRINTED)
+    frame = cells.measured(collection, item, found)
+    return frame, display.as_printed(collection, PRINTED[item], item, found, frame)
