@@ -1,5 +1,6 @@
 """Step-adaptive i-FGSM against closed forms, hand computations and autograd."""
 
+import itertools
 import math
 
 import pytest
@@ -329,6 +330,20 @@ def test_samples_that_are_done_leave_the_batch_in_few_different_sizes():
     assert len(model.sizes) < 100
     assert 3 <= len(set(model.sizes)) <= 9
     assert all(size % 25 == 0 for size in model.sizes)
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_counts_are_the_steps_and_passes_until_a_sample_stops(stop):
+    model, images, labels = network(gap=1.5)
+    settings = {**SETTINGS, "epsilon": 0.5, "tracker": "constant", "stop_at_boundary": stop}
+    found = attacks.load("sai_fgsm")(model, images, labels, seeded(), **settings)
+    iterates = [images]
+    for steps in range(1, 11):
+        iterates.append(perturb(model, images, labels, seeded(), **{**settings, "steps": steps}))
+    moves = torch.stack([(b - a).flatten(1).any(1) for a, b in itertools.pairwise(iterates)]).sum(0)
+    assert torch.equal(found.iterations, moves)
+    assert torch.equal(found.queries, (moves + 1).clamp(max=10))
+    assert len(moves.unique()) > 3 if stop else (moves == 10).all()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks import checks, gradients, shrinking
+from robustloss.attacks import checks, gradients, leaving
 from robustloss.attacks.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
@@ -80,7 +80,7 @@ def perturb(
         step = gradient.sign_().mul_(sizes.to(gradient.dtype).view(-1, 1, 1, 1))
         adversarial[rows] = step.add_(inputs.detach()).clamp_(low[rows], high[rows])
         if stop_at_boundary:
-            kept = shrinking.still_needed(moving, len(images))
+            kept = leaving.still_needed(moving, len(images))
             rows, moving = rows[kept], moving[kept]
             if not len(rows):
                 break
