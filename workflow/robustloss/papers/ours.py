@@ -1,0 +1,157 @@
+"""Our measurements where a paper prints no numbers: tables of ours alone, and curves of shares."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import display, facts, style
+from robustloss.papers.cells import Measure
+from robustloss.papers.collection import Collection
+from robustloss.papers.estimates import Measured, value
+from robustloss.papers.measured import Run
+from robustloss.papers.tables import stored
+
+NOTHING = float("nan")
+
+
+class Line(NamedTuple):
+    """A line of a table: its headings at the left, and the row of an experiment that it shows."""
+
+    headings: tuple[str, ...]
+    experiment: str
+    row: str
+
+
+class Column(NamedTuple):
+    """A column of a table: its headings above, its name in the file, and what it says of the runs of a row."""
+
+    headings: tuple[str, ...]
+    name: str
+    read: Callable[[Collection, Sequence[Run]], Measured | None]
+    digits: int = 1
+
+
+def percent(headings: tuple[str, ...], measure: Measure) -> Column:
+    """A share at the last epoch, in percent."""
+    name = f"{measure.attack or 'accuracy'}_{'error_' if measure.error else ''}percent".replace(" ", "_")
+
+    def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
+        found = measure.of(runs)
+        return found and Measured(*(None if number is None else 100 * number for number in found))
+
+    return Column(headings, name, read)
+
+
+def distance(headings: tuple[str, ...], attack: str) -> Column:
+    """The mean L2 norm of an attack's perturbations at the last epoch, over the images that are right when clean.
+
+    For attacks that leave the others as they are, which then count for nothing in the mean over all.
+    """
+
+    def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
+        return value([run for run in runs if attack in run.attacks], lambda run: _mean_l2(collection, run, attack))
+
+    return Column(headings, f"{attack}_l2".replace(" ", "_"), read, digits=2)
+
+
+def table(
+    collection: Collection,
+    name: str,
+    titles: tuple[str, ...],
+    lines: Sequence[Line],
+    columns: Sequence[Column],
+    about: str = "",
+) -> tuple[pd.DataFrame, Styler]:
+    """One line per row of ours, also where it was not run: a frame with means and 95 % intervals, and how it looks."""
+    found = [
+        [column.read(collection, collection.of(line.experiment, line.row)) for column in columns] for line in lines
+    ]
+    rows = []
+    for line, cells in zip(lines, found, strict=True):
+        row = {"experiment": line.experiment, "row": line.row, "seeds": len(collection.of(line.experiment, line.row))}
+        for column, cell in zip(columns, cells, strict=True):
+            numbers = cell or (None,) * 3
+            names = (column.name, f"{column.name}_low", f"{column.name}_high")
+            row |= {key: NOTHING if x is None else x for key, x in zip(names, numbers, strict=True)}
+        rows.append(row)
+    depth = len(columns[0].headings)
+    shown = {(*[""] * (depth - 1), title): _first_only(lines, place) for place, title in enumerate(titles)}
+    left = tuple(shown)
+    for place, column in enumerate(columns):
+        shown[column.headings] = [_text(cells[place], column.digits) for cells in found]
+    styler = display.styled(pd.DataFrame(shown), name, _caption(collection, lines, about), left=left)
+    return pd.DataFrame(rows), styler
+
+
+def curves(
+    collection: Collection,
+    experiment: str,
+    panels: Mapping[str, Mapping[str, Mapping[float, Measured | None]]],
+    unit: str,
+    note: str = "",
+) -> Figure:
+    """One panel for each title: shares in percent over a number, one curve per label, with their 95 % intervals."""
+    figure = Figure(figsize=(2.6 * len(panels) + 2.2, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    marks = style.marks(list(dict.fromkeys(label for panel in panels.values() for label in panel)))
+    handles = {}
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        for label, points in panel.items():
+            points = {place: found for place, found in points.items() if found}
+            if points:
+                handles[label] = _curve(axis, points, marks[label])
+        axis.set(title=title, xlabel=unit, ylim=(-2, 102))
+    axes[0].set_ylabel("accuracy, %")
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside right upper")
+    else:
+        figure.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
+    rows = collection.rows(experiment)
+    notes = filter(None, (note, facts.interval_note(collection.seeds(experiment))))
+    style.footer(figure, facts.footer(collection, experiment, rows, "  ·  ".join(notes)))
+    return figure
+
+
+def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark):
+    for place, found in points.items():
+        if found.low is not None:
+            axis.vlines(place, 100 * found.low, 100 * found.high, color=mark.color, lw=1)
+    return axis.plot(list(points), [100 * found.mean for found in points.values()], **mark.drawn())[0]
+
+
+def _mean_l2(collection: Collection, run: Run, attack: str) -> float:
+    folder = collection.root / "results" / "runs" / run.name / "attacks" / run.attacks[attack]["name"]
+    last = stored(folder / "epochs.csv").iloc[-1]
+    return float(last["mean_l2"] * last["count"] / max(last["clean_correct"], 1))
+
+
+def _first_only(lines: Sequence[Line], place: int) -> list[str]:
+    """The headings at `place`, each only where it or one before it changes."""
+    before = [(), *(line.headings[: place + 1] for line in lines)]
+    return [
+        "" if line.headings[: place + 1] == last else line.headings[place]
+        for line, last in zip(lines, before, strict=False)
+    ]
+
+
+def _text(found: Measured | None, digits: int) -> str:
+    if found is None:
+        return display.DASH
+    numbers = [f"{number:.{digits}f}".replace("-", "−") for number in found if number is not None]
+    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]" if len(numbers) == 3 else numbers[0]
+
+
+def _caption(collection: Collection, lines: Sequence[Line], about: str) -> str:
+    runs = [run for line in lines for run in collection.of(line.experiment, line.row)]
+    counts = [len(collection.of(line.experiment, line.row)) for line in lines]
+    sentences = [
+        f"Ours: {facts.data_sets(runs)}, {facts.networks(runs)}; last epoch" if runs else "",
+        about,
+        f"In brackets: {facts.interval_note(counts)}" if runs else "",
+        f"{display.DASH}: not run at scale {collection.scale}",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)

@@ -1,0 +1,140 @@
+"""Pang et al. (2020), ICLR: which of our measurements stands in which table and figure.
+
+No table of the paper is at hand, so all of these are ours; they follow what its authors' code runs.
+"""
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import embedding, figures, ours
+from robustloss.papers.cells import ACCURACY, Measure
+from robustloss.papers.collection import Collection
+from robustloss.papers.figures import Panel
+from robustloss.papers.ours import Column, Line
+
+LOSSES = ("SCE", "Center", "MMLDA", "L-GM", "MMC-10 rand", "MMC-10", "EMC")
+METHODS = {"mnist": LOSSES, "cifar10": (*LOSSES, "MMC-100"), "cifar100": (*LOSSES, "HMM")}
+TRAINED = ("AT-un SCE", "AT-tar SCE", "AT-un MMC-10", "AT-tar MMC-10")
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+EPSILONS = ("8", "16", "32")
+# Images drawn as points.
+DRAWN = 10_000
+
+
+def clean(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Accuracy on clean images."""
+    experiments = METHODS | {"cifar10-at": TRAINED}
+    lines = [Line((_data(name), row), name, row) for name, rows in experiments.items() for row in rows]
+    return ours.table(collection, "clean", PLACE, lines, [CLEAN], "Accuracy in %")
+
+
+def compared(collection: Collection) -> tuple[DataFrame, Styler]:
+    """The attack library's loss, the released adaptive loss and stronger attacks, at one epsilon each."""
+    lines = [Line((_data(name), row), name, row) for name, rows in METHODS.items() for row in rows]
+    columns = [CLEAN, *_compared("32", "MNIST"), *_compared("8", "CIFAR")]
+    return ours.table(collection, "compared", PLACE, lines, columns, RADII)
+
+
+def trained(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Adversarial training on CIFAR-10, beside the same losses without it."""
+    lines = [Line((row,), "cifar10", row) for row in ("SCE", "MMC-10")]
+    lines += [Line((row,), "cifar10-at", row) for row in TRAINED]
+    return ours.table(collection, "trained", ("method",), lines, [CLEAN, *_compared("8", "")], RADII)
+
+
+def pgd_ce(collection: Collection) -> tuple[DataFrame, Styler]:
+    """PGD up the attack library's cross-entropy."""
+    return _pgd(collection, "pgd_ce", "ce")
+
+
+def pgd_adaptive(collection: Collection) -> tuple[DataFrame, Styler]:
+    """PGD up the released adaptive loss, and the margin between centres."""
+    return _pgd(collection, "pgd_adaptive", "adaptive")
+
+
+def others(collection: Collection) -> tuple[DataFrame, Styler]:
+    """C&W, SPSA, Gaussian noise and rotation on CIFAR-10."""
+    lines = [Line((row,), "cifar10-others", row) for row in (*METHODS["cifar10"], *TRAINED)]
+    columns = [
+        CLEAN,
+        ours.percent(("accuracy, %", "noise, σ = 0.05"), Measure("noise 0.05")),
+        ours.percent(("accuracy, %", "rotation, 30°"), Measure("rotation 30")),
+        ours.percent(("accuracy, %", "SPSA, ε = 8/256"), Measure("spsa 8")),
+        ours.percent(("accuracy, %", "C&W"), Measure("cw 0")),
+        ours.distance(("mean L2", "C&W"), "cw 0"),
+    ]
+    return ours.table(collection, "others", ("method",), lines, columns, "Distances on pixels in [0, 1]")
+
+
+def capacity(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Two depths on CIFAR-10."""
+    depths = {"cifar10": "47", "cifar10-deep": "164"}
+    lines = [Line((depth, row), name, row) for name, depth in depths.items() for row in ("SCE", "MMC-10")]
+    columns = [CLEAN, *_compared("8", "")]
+    return ours.table(collection, "capacity", ("layers", "method"), lines, columns, RADII)
+
+
+def strength(collection: Collection) -> Figure:
+    """Accuracy against epsilon under PGD-50 with each loss, CIFAR-10."""
+    attacks = {"cross-entropy": "pgd50un {} ce", "adaptive": "pgd50un {} adaptive", "pairwise": "pairwise {}"}
+    name = "cifar10-pgd"
+    panels = {
+        title: {
+            row: {0.0: ACCURACY.of(collection.of(name, row))}
+            | {float(epsilon): Measure(label.format(epsilon)).of(collection.of(name, row)) for epsilon in EPSILONS}
+            for row in METHODS["cifar10"]
+        }
+        for title, label in attacks.items()
+    }
+    return ours.curves(collection, name, panels, "epsilon × 256", "epsilon: a radius on pixels in [0, 1]")
+
+
+def convergence(collection: Collection) -> Figure:
+    """Test accuracy after each epoch, MNIST."""
+    rows = [row for row in METHODS["mnist"] if collection.of("mnist", row)]
+    panel = Panel("accuracy", "accuracy on split test", "share of the images")
+    return figures.over_epochs(collection, "mnist", rows, "test", [panel])
+
+
+def plane(collection: Collection) -> Figure:
+    """Test images of MNIST as the two numbers before the head."""
+    return embedding.figure(collection, ("mnist-plane",), DRAWN)
+
+
+CLEAN = ours.percent(("", "clean"), ACCURACY)
+PLACE = ("data set", "method")
+RADII = "Accuracy in %. ε is an L∞ radius on pixels in [0, 1]"
+
+
+def _data(experiment: str) -> str:
+    return f"{DATA['cifar10']}, AT" if experiment == "cifar10-at" else DATA[experiment]
+
+
+def _compared(epsilon: str, data: str) -> list[Column]:
+    above = f"{data} ε = {epsilon}/256".strip()
+    attacks = {
+        "PGD-50, cross-entropy": f"pgd50un {epsilon} ce",
+        "PGD-50, adaptive": f"pgd50un {epsilon} adaptive",
+        "pairwise": f"pairwise {epsilon}",
+        "AutoAttack": f"autoattack {epsilon}",
+    }
+    return [ours.percent((above, title), Measure(label)) for title, label in attacks.items()]
+
+
+def _pgd(collection: Collection, name: str, kind: str) -> tuple[DataFrame, Styler]:
+    lines = [Line((DATA[data], row), f"{data}-pgd", row) for data, rows in METHODS.items() for row in rows]
+    attacks = [f"pgd{steps}{goal}" for goal in ("un", "tar") for steps in (10, 50)]
+    labels = {(label, epsilon): f"{label} {epsilon} {kind}" for label in attacks for epsilon in EPSILONS}
+    if kind == "adaptive":
+        labels |= {("pairwise", epsilon): f"pairwise {epsilon}" for epsilon in EPSILONS}
+    columns = [
+        ours.percent((label, f"ε = {epsilon}/256"), Measure(attack)) for (label, epsilon), attack in labels.items()
+    ]
+    return ours.table(collection, name, PLACE, lines, columns, RADII)
+
+
+TABLES = {
+    function.__name__: function for function in (clean, compared, trained, pgd_ce, pgd_adaptive, others, capacity)
+}
+FIGURES = {function.__name__: function for function in (strength, convergence, plane)}

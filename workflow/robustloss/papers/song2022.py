@@ -1,0 +1,302 @@
+"""Song et al. (2022), Mathematics 10(19):3716: which of our measurements stands in which table and figure."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import cells, display, embedding, ours, style
+from robustloss.papers.cells import ACCURACY, Cell, Measure, Table, Trained
+from robustloss.papers.collection import Collection
+from robustloss.papers.ours import Line
+
+# The methods in the order of Section 4, then those that are not the paper's.
+METHODS = ("SCE", "Center", "L-GM", "ArcFace", "MMC", "LS", "Random", "AT", "I-SCE", "I-SCE code")
+DATA = {"mnist": "MNIST", "cifar10": "CIFAR10"}
+STEPS = {"mnist": ("0.02", "0.04"), "cifar10": ("0.01", "0.04")}
+PGD = ("pgd10un", "pgd50un", "pgd10tar", "pgd50tar")
+HONEST = {"mnist": "0.1", "cifar10": "8/255"}
+QUERIES = {"mnist": "300", "cifar10": "500"}
+# Figure 7: the step of the adversaries that a network is trained on, and the attacks.
+TRAINED_STEPS = ("0", "0.01", "0.02", "0.03", "0.04", "0.06")
+CURVES = {"0.03/10": "pgd10un 0.03", "0.03/30": "pgd30un 0.03", "0.06/10": "pgd10un 0.06", "0.06/30": "pgd30un 0.06"}
+# Improvements that the text prints: row of the reference file, experiment, the method that I-SCE is above, and attack.
+# Epsilons are not printed: the smaller one, with which Table 1 agrees.
+GAINS = (
+    ("MNIST ResNet-32 PGD50un I-SCE over SCE", "mnist", "SCE", "pgd50un 0.02"),
+    ("MNIST ResNet-32 PGD50un I-SCE over Center", "mnist", "Center", "pgd50un 0.02"),
+    ("MNIST ResNet-32 PGD50un I-SCE over L-GM", "mnist", "L-GM", "pgd50un 0.02"),
+    ("MNIST ResNet-32 PGD50un I-SCE over MMC", "mnist", "MMC", "pgd50un 0.02"),
+    ("CIFAR10 PGD5tar I-SCE over SCE, Section 5", "cifar10", "SCE", "pgd5tar 0.01"),
+    ("MNIST shallow PGD50un I-SCE over SCE", "mnist-shallow", "SCE", "pgd50un 0.02"),
+    ("CIFAR10 shallow PGD50un I-SCE over SCE", "cifar10-shallow", "SCE", "pgd50un 0.01"),
+)
+GRID = {"s": ("1", "1.25", "1.5", "1.75", "2"), "m": ("0.02", "0.04", "0.06", "0.08", "0.1")}
+EMBEDDED = 5000
+
+
+def table1(collection: Collection) -> tuple[DataFrame, Styler]:
+    """I-SCE and adversarial training under PGD 50 on MNIST."""
+    return _table(collection, "table1")
+
+
+def table2(collection: Collection) -> tuple[DataFrame, Styler]:
+    """I-SCE and adversarial training under PGD 50 on CIFAR-10."""
+    return _table(collection, "table2")
+
+
+def table3(collection: Collection) -> tuple[DataFrame, Styler]:
+    """SimBA on MNIST and CIFAR-10."""
+    return _table(collection, "table3")
+
+
+def gains(collection: Collection) -> tuple[DataFrame, Styler]:
+    """How far I-SCE is above another method: improvements that the text prints, and ours."""
+    rows = []
+    for name, experiment, other, attack in GAINS:
+        found = [Measure(attack).of(collection.of(experiment, row)) for row in ("I-SCE", other)]
+        rows.append(
+            {
+                "row": name,
+                "attack": attack,
+                "points_published": collection.reference.value("text", name, "robustness_gain"),
+                "points": 100 * (found[0].mean - found[1].mean) if all(found) else ours.NOTHING,
+                "percent_i_sce": 100 * found[0].mean if found[0] else ours.NOTHING,
+                "percent_other": 100 * found[1].mean if found[1] else ours.NOTHING,
+            }
+        )
+    frame = DataFrame(rows)
+    shown = frame.set_axis(["improvement", "our attack", "published", "ours", "I-SCE", "the other"], axis=1)
+    caption = (
+        "Points of robust accuracy. Grey: published, of an epsilon that is not printed. The two columns on the right "
+        f"are ours, at the smaller epsilon of the tables. {display.DASH}: not run at scale {collection.scale}."
+    )
+    styler = display.styled(shown, "gains", caption, left=("improvement", "our attack"), grey=("published",))
+    return frame, styler.format(precision=2, na_rep=display.DASH)
+
+
+def numbers5(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 5 in numbers of ours: MNIST, ResNet-32."""
+    return _under_pgd(collection, "numbers5", "mnist", "mnist")
+
+
+def numbers6(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 6 in numbers of ours: CIFAR-10, ResNet-32."""
+    return _under_pgd(collection, "numbers6", "cifar10", "cifar10")
+
+
+def numbers10(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 10 in numbers of ours: MNIST, LeNet-5."""
+    return _under_pgd(collection, "numbers10", "mnist-shallow", "mnist")
+
+
+def numbers11(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 11 in numbers of ours: CIFAR-10, eight layers."""
+    return _under_pgd(collection, "numbers11", "cifar10-shallow", "cifar10")
+
+
+def numbers7(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 7 in numbers of ours."""
+    lines = [Line((step,), "cifar10-at", step) for step in TRAINED_STEPS]
+    columns = [
+        ours.percent(("", "clean"), ACCURACY),
+        *(ours.percent(("attack: step / iterations", title), Measure(attack)) for title, attack in CURVES.items()),
+    ]
+    about = "Accuracy in %. Steps are on pixels in [−1, 1], ten of them in training; at 0 nothing is perturbed"
+    return ours.table(collection, "numbers7", ("step in training",), lines, columns, about)
+
+
+def numbers8(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 8 in numbers of ours: DeepFool, ResNet-32."""
+    return _under_deepfool(collection, "numbers8", {"mnist-deepfool": "MNIST", "cifar10-deepfool": "CIFAR10"})
+
+
+def numbers12(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 12 in numbers of ours: DeepFool, shallow networks."""
+    shallow = {"mnist-shallow-deepfool": "MNIST", "cifar10-shallow-deepfool": "CIFAR10"}
+    return _under_deepfool(collection, "numbers12", shallow)
+
+
+def figure3(collection: Collection) -> Figure:
+    """z(s, m) for the printed S and f; I-SCE's interval is the larger one where it is positive."""
+    wrong, own = (
+        collection.reference.value("text", "MNIST and CIFAR10, mean over all examples", metric)
+        for metric in ("wrong_exponentials", "correct_logit")
+    )
+    s, m = np.meshgrid(np.linspace(1, 2, 101), np.linspace(0, 0.1, 101))
+    z = interval_slope(s, m, own, wrong)
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axis = figure.subplots()
+    filled = axis.contourf(s, m, z, levels=12, cmap="viridis")
+    figure.colorbar(filled, label="z")
+    axis.set(title=f"z(s, m) for S = {wrong:g}, f = {own:g}", xlabel="s", ylabel="m")
+    style.footer(figure, f"smallest value {z.min():.2g}, at s = 1 and m = 0; a formula, nothing is measured")
+    return figure
+
+
+def figure4(collection: Collection) -> Figure:
+    """Accuracy over s and m under DeepFool and untargeted PGD."""
+    panels = {
+        "MNIST, DeepFool as coded": ("mnist-grid", "deepfool coded"),
+        "CIFAR10, DeepFool as coded": ("cifar10-grid", "deepfool coded"),
+        "MNIST, PGD50un 0.02": ("mnist-grid", "pgd50un 0.02"),
+        "CIFAR10, PGD50un 0.01": ("cifar10-grid", "pgd50un 0.01"),
+    }
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    for axis, (title, (experiment, attack)) in zip(figure.subplots(1, 4, sharey=True), panels.items(), strict=True):
+        shares = [[_grid_share(collection, experiment, s, m, attack) for s in GRID["s"]] for m in GRID["m"]]
+        axis.imshow(shares, origin="lower", vmin=0, vmax=100, cmap="viridis", aspect="auto")
+        for (row, column), share in np.ndenumerate(shares):
+            text = display.DASH if np.isnan(share) else f"{share:.1f}"
+            color = "black" if np.isnan(share) or share > 60 else "white"
+            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+        axis.set_xticks(range(len(GRID["s"])), GRID["s"])
+        axis.set_yticks(range(len(GRID["m"])), GRID["m"])
+        axis.grid(visible=False)
+        axis.set(title=title, xlabel="s")
+    figure.axes[0].set_ylabel("m")
+    style.footer(figure, f"accuracy in %, mean over seeds; {display.DASH}: not run at scale {collection.scale}")
+    return figure
+
+
+def figure5(collection: Collection) -> Figure:
+    """PGD on MNIST, ResNet-32."""
+    return _over_steps(collection, "mnist", "mnist")
+
+
+def figure6(collection: Collection) -> Figure:
+    """PGD on CIFAR-10, ResNet-32."""
+    return _over_steps(collection, "cifar10", "cifar10")
+
+
+def figure7(collection: Collection) -> Figure:
+    """Adversarial training: accuracy against the step of the adversaries that it trains on."""
+    curves = {
+        title: {float(step): measure.of(collection.of("cifar10-at", step)) for step in TRAINED_STEPS}
+        for title, measure in {"clean": ACCURACY, **{name: Measure(attack) for name, attack in CURVES.items()}}.items()
+    }
+    return ours.curves(collection, "cifar10-at", {"adversarial training": curves}, "step in training", SCALE)
+
+
+def figure9(collection: Collection) -> Figure:
+    """Test images as the three numbers before the output layer."""
+    return embedding.figure(collection, ("mnist-embedding", "cifar10-embedding"), EMBEDDED)
+
+
+def figure10(collection: Collection) -> Figure:
+    """PGD on MNIST, LeNet-5."""
+    return _over_steps(collection, "mnist-shallow", "mnist")
+
+
+def figure11(collection: Collection) -> Figure:
+    """PGD on CIFAR-10, eight layers."""
+    return _over_steps(collection, "cifar10-shallow", "cifar10")
+
+
+def interval_slope(s, m, own: float, wrong: float):
+    """z(s, m) of Section 3.3.2: the derivative of P_I - P (Eq. 10) by the true logit `own`, over `wrong`.
+
+    `wrong` is S, the sum of exp(f_j) over the wrong classes.
+    """
+    raised = np.exp(s * own + m)
+    return s * raised / (raised + wrong) ** 2 - np.exp(own) / (np.exp(own) + wrong) ** 2
+
+
+SCALE = "steps on pixels in [-1, 1], without projection: no radius"
+
+
+def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:
+    found = cells.entries(collection, item, PRINTED)
+    frame = cells.measured(collection, item, found)
+    return frame, display.as_printed(collection, PRINTED[item], item, found, frame)
+
+
+def _pgd50(trained: Trained) -> Iterator[Cell]:
+    experiment, _, method = trained
+    data = DATA[experiment]
+    yield Cell((method,), ("", "Clean"), f"{data} {method}", "Clean", ACCURACY)
+    for goal in ("un", "tar"):
+        for step in STEPS[experiment]:
+            attack = Measure(f"pgd50{goal} {step}")
+            head = (f"PGD 50 {goal}", f"ε = {step}")
+            yield Cell((method,), head, f"{data} eps={step} {method}", f"PGD 50 {goal}", attack)
+    honest = Measure(f"honest {HONEST[experiment]}")
+    row = f"{data} honest={HONEST[experiment]} {method}"
+    yield Cell(
+        (method,), ("worst case", f"L∞ {HONEST[experiment]}"), row, "worst case", honest, "robust_accuracy_honest"
+    )
+
+
+def _simba(trained: Trained) -> Iterator[Cell]:
+    experiment, _, method = trained
+    key = experiment.removesuffix("-simba")
+    data = DATA[key]
+    yield Cell((method,), (data, "Clean"), f"{data} {method}", "Clean", ACCURACY)
+    for step in ("0.5", "1", "1.5"):
+        attack = Measure(f"simba{QUERIES[key]} {step}")
+        yield Cell((method,), (data, f"ε = {step}"), f"{data} eps={step} {method}", "SimBA", attack)
+
+
+def _under_pgd(collection: Collection, name: str, experiment: str, data: str) -> tuple[DataFrame, Styler]:
+    lines = [Line((method,), experiment, method) for method in METHODS]
+    columns = [
+        ours.percent(("", "clean"), ACCURACY),
+        *(ours.percent((attack, f"ε = {step}"), Measure(f"{attack} {step}")) for attack in PGD for step in STEPS[data]),
+        ours.percent(("worst case", f"L∞ {HONEST[data]}"), Measure(f"honest {HONEST[data]}")),
+        ours.percent(("PGD", "L∞ 0.5"), Measure("linf 0.5")),
+    ]
+    about = "Accuracy in %. ε is the length of a step on pixels in [−1, 1], L∞ a radius on [0, 1]"
+    return ours.table(collection, name, ("method",), lines, columns, about)
+
+
+def _under_deepfool(collection: Collection, name: str, experiments: dict[str, str]) -> tuple[DataFrame, Styler]:
+    lines = [Line((data, method), experiment, method) for experiment, data in experiments.items() for method in METHODS]
+    columns = [
+        ours.percent(("accuracy, %", "clean"), ACCURACY),
+        ours.percent(("accuracy, %", "DeepFool as coded"), Measure("deepfool coded")),
+        ours.percent(("accuracy, %", "DeepFool"), Measure("deepfool")),
+        ours.distance(("mean L2", "DeepFool"), "deepfool"),
+    ]
+    return ours.table(collection, name, ("data set", "method"), lines, columns, "Distances on pixels in [0, 1]")
+
+
+def _over_steps(collection: Collection, experiment: str, data: str) -> Figure:
+    panels = {
+        attack: {
+            method: {0.0: ACCURACY.of(collection.of(experiment, method))}
+            | {float(step): Measure(f"{attack} {step}").of(collection.of(experiment, method)) for step in STEPS[data]}
+            for method in METHODS
+        }
+        for attack in PGD
+    }
+    return ours.curves(collection, experiment, panels, "step", SCALE)
+
+
+def _grid_share(collection: Collection, experiment: str, s: str, m: str, attack: str) -> float:
+    found = Measure(attack).of(collection.of(experiment, f"s {s} m {m}"))
+    return 100 * found.mean if found else ours.NOTHING
+
+
+def _trained(methods: tuple[str, ...], *experiments: str) -> tuple[Trained, ...]:
+    return tuple(Trained(experiment, method, method) for method in methods for experiment in experiments)
+
+
+SIMBA = ("SCE", "Center", "MMC", "I-SCE", "Random", "AT")
+PRINTED = {
+    "table1": Table("Accuracy", ("method",), _trained(("I-SCE", "AT"), "mnist"), _pgd50),
+    "table2": Table("Accuracy", ("method",), _trained(("I-SCE", "AT"), "cifar10"), _pgd50),
+    "table3": Table("Accuracy", ("method",), _trained(SIMBA, "mnist-simba", "cifar10-simba"), _simba),
+}
+TABLES = {
+    function.__name__: function
+    for function in (
+        *(table1, table2, table3, gains),
+        *(numbers5, numbers6, numbers7, numbers8, numbers10, numbers11, numbers12),
+    )
+}
+FIGURES = {
+    function.__name__: function
+    for function in (figure3, figure4, figure5, figure6, figure7, figure9, figure10, figure11)
+}
