@@ -1,0 +1,220 @@
+"""DeepFool against exact distances, a recursion of scalars, and other libraries."""
+
+import copy
+
+import pytest
+import torch
+from minimal_distances import boxed, centres, lengths, linear, rectified
+from small_networks import Function, digits, predictions, problem, seeded, smooth, success, two_classes
+
+from robustloss import attacks
+
+perturb = attacks.load("deepfool")
+
+
+def close(found, exact, overshoot=0.02):
+    """Past the boundary by the overshoot, and by the thousandth of the clean margin that a step aims beyond it."""
+    ratio = found / ((1 + overshoot) * exact)
+    return ratio.min() > 1 - 1e-4 and ratio.max() < 1.0015
+
+
+def attack(model, images, labels, **settings):
+    return perturb(model, images, labels, seeded(), **settings)
+
+
+@pytest.mark.parametrize("overshoot", [0, 0.02, 0.1])
+def test_linear_network_is_crossed_at_its_nearest_boundary_in_one_step(overshoot):
+    model, images, labels, distances = linear()
+    found = attack(model, images, labels, overshoot=overshoot)
+    assert (predictions(model, found.images) != labels).all()
+    assert close(lengths(found.images, images), distances.amin(1), overshoot)
+    assert (found.iterations == 1).all()
+    assert (found.queries == 2).all()
+
+
+def test_candidates_are_the_most_likely_wrong_classes_of_the_clean_image():
+    model, images, labels, distances = linear(classes=8, count=80)
+    order = model(images).scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+    other = 0
+    for candidates in range(1, 8):
+        nearest = distances.gather(1, order[:, :candidates]).amin(1)
+        found = lengths(attack(model, images, labels, candidates=candidates).images, images)
+        assert close(found, nearest)
+        other += (nearest > distances.amin(1)).sum()
+    assert other > 10
+
+
+def test_a_bounding_box_is_reached_along_the_shortest_way():
+    weight = torch.randn(27, generator=seeded(), dtype=torch.float64)
+    images = torch.rand(30, 3, 3, 3, generator=seeded(1), dtype=torch.float64).mul(1.6).sub(0.3).clamp(0, 1)
+    model = two_classes(weight, -(weight.sum() / 2).item())
+    labels = predictions(model, images)
+    free = (images.flatten(1) - 0.5) @ weight / weight.norm()
+    exact = boxed(weight, -(weight.sum() / 2), images)
+    found = attack(model, images, labels)
+    assert (predictions(model, found.images) != labels).all()
+    assert (exact > 1.05 * free.abs()).float().mean() > 0.5  # the box mattered
+    ratio = lengths(found.images, images) / exact
+    assert ratio.min() >= 1
+    assert ratio.max() < 1.021
+
+
+def test_piecewise_linear_network_is_crossed_near_its_exact_distance():
+    model, images, labels, exact = rectified()
+    found = attack(model, images, labels, overshoot=0.001)
+    there = predictions(model, found.images) != labels
+    ratio = (lengths(found.images, images) / exact)[there]
+    assert there.double().mean() > 0.9
+    assert ratio.min() > 1 - 1e-6
+    assert ratio.median() < 1.02
+
+
+@pytest.mark.parametrize("scale", [1, 100, 0.01])
+def test_logits_all_below_zero_and_of_any_size_give_the_exact_distances(scale):
+    model, images, labels, exact = centres(torch.float64, scale)
+    found = attack(model, images, labels)
+    assert (predictions(model, found.images) != labels).all()
+    assert close(lengths(found.images, images), exact)
+
+
+@pytest.mark.parametrize("scale", [100, 0.01])
+def test_distances_do_not_depend_on_the_scale_of_the_logits(scale):
+    model, images, labels = digits(60)
+    one, other = (attack(net, images, labels).images for net in (model, Function(lambda x: scale * model(x))))
+    assert torch.allclose(lengths(one, images), lengths(other, images), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("norm", [0.05, 0.2, 0.5, 1.5])
+def test_unnormalised_step_is_the_faulty_recursion(norm):
+    """r <- r + |f| w / |w| for one plane at distance 0.5, by scalars: below |w| = 1 it never crosses the plane."""
+    weight = torch.zeros(1, 4, 4, dtype=torch.float64)
+    weight[0, 0, 0] = norm
+    images, labels = torch.full((1, 1, 4, 4), 0.1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    plane, seen = two_classes(weight, -0.6 * norm), []
+
+    def watched(x):
+        seen.append(x[0, 0, 0, 0].item() - 0.1)
+        return plane(x)
+
+    settings = {"steps": 3, "overshoot": 0.01, "step": "unnormalised"}
+    found = attack(Function(watched), images, labels, **settings)
+    moved = [0.0]
+    while 1.01 * moved[-1] < 0.5 and len(moved) < 4:
+        moved.append(moved[-1] + norm * (0.5 - 1.01 * moved[-1]))
+    assert seen == pytest.approx([1.01 * way for way in moved], abs=1e-9)
+    assert (predictions(plane, found.images) != labels).item() == (norm > 1)
+    assert torch.equal(found.images, images) == (norm < 1)
+    assert (predictions(plane, attack(plane, images, labels, steps=3).images) != labels).all()
+
+
+def test_finds_what_other_libraries_find_and_no_farther():
+    foolbox = pytest.importorskip("foolbox")
+    evasion = pytest.importorskip("art.attacks.evasion")
+    estimators = pytest.importorskip("art.estimators.classification")
+    model, images, labels = digits(60)
+    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    fool = foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=None, overshoot=0.02)
+    classifier = estimators.PyTorchClassifier(
+        model, torch.nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1), device_type="cpu"
+    )
+    art = evasion.DeepFool(classifier, max_iter=50, epsilon=0.02, nb_grads=10, batch_size=60, verbose=False)
+    peers = [fool(bounded, images, labels, epsilons=None)[1], torch.tensor(art.generate(images.numpy()))]
+    ours = attack(model, images, labels).images
+    assert success(model, ours, labels) == 1
+    for theirs in peers:
+        there = predictions(model, theirs) != labels
+        assert lengths(ours, images).median() <= 1.02 * lengths(theirs, images)[there].median()
+
+
+def test_what_is_misclassified_or_never_will_be_stays_as_it_is():
+    model, images, labels = smooth(count=8)
+    labels = torch.cat([labels[:4], (labels[4:] + 1) % 5])
+    found = attack(model, images, labels)
+    assert (predictions(model, found.images) != labels).all()
+    assert torch.equal(found.images[4:], images[4:])
+    assert (lengths(found.images, images)[:4] > 0).all()
+    assert found.iterations[4:].tolist() == [0] * 4
+    assert found.queries[4:].tolist() == [1] * 4
+    # The second has no gradient, the third no boundary in [0, 1].
+    for never in (
+        lambda x: torch.stack([x.sum((1, 2, 3)) * 0 + 1, x.sum((1, 2, 3)) * 0], 1),
+        lambda x: torch.stack([x.mean((1, 2, 3)) + 1, -x.mean((1, 2, 3))], 1),
+    ):
+        zeros = torch.zeros(len(images), dtype=torch.int64)
+        assert torch.equal(attack(Function(never), images, zeros).images, images)
+
+
+def test_one_more_step_than_needed_changes_nothing_and_one_less_leaves_the_image():
+    model, images, labels = digits(20)
+    found = attack(model, images, labels)
+    assert found.iterations.max() > 2
+    for image, label, kept, taken in zip(images, labels, found.images, found.iterations.tolist(), strict=True):
+        image, label = image[None], label[None]
+        enough = attack(model, image, label, steps=taken)
+        assert torch.allclose(enough.images[0], kept, rtol=0, atol=1e-5)
+        if taken > 1:
+            assert torch.equal(attack(model, image, label, steps=taken - 1).images, image)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_examples_are_images_and_the_inputs_stay(dtype):
+    model, images, labels = smooth(dtype=dtype, shape=(3, 4, 4))
+    images[0], images[1] = 0, 1
+    labels, before = predictions(model, images), images.clone()
+    found = attack(model, images, labels)
+    assert found.images.dtype == dtype
+    assert found.images.min() >= 0
+    assert found.images.max() <= 1
+    assert success(model, found.images, labels) == 1
+    assert torch.equal(images, before)
+    assert not found.images.requires_grad
+    with torch.no_grad():
+        assert torch.equal(attack(model, images, labels).images, found.images)
+
+
+@pytest.mark.parametrize("size", [1, 5, 17])
+def test_results_do_not_depend_on_the_batch_size(size):
+    model, images, labels = digits(40)
+    model, images = copy.deepcopy(model).double(), images.double()
+    whole = attack(model, images, labels)
+    parts = [attack(model, *part) for part in zip(images.split(size), labels.split(size), strict=True)]
+    assert torch.allclose(torch.cat([part.images for part in parts]), whole.images, rtol=0, atol=1e-9)
+    assert torch.equal(torch.cat([part.iterations for part in parts]), whole.iterations)
+    assert torch.equal(torch.cat([part.queries for part in parts]), whole.queries)
+
+
+def test_counts_are_those_of_the_network_itself():
+    model, images, labels = digits(5)
+    for image, label in zip(images, labels, strict=True):
+        counted = Function(model)
+        found = attack(counted, image[None], label[None])
+        assert found.queries.item() == counted.asked == found.iterations.item() + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"steps": 0}, "steps is a whole number from 1"),
+        ({"overshoot": -0.1}, "overshoot is a finite number from 0"),
+        ({"overshoot": float("nan")}, "overshoot is a finite number from 0"),
+        ({"candidates": 0}, "candidates is a whole number from 1"),
+        ({"candidates": 5}, "candidates is at most 4, the number of wrong classes, not 5"),
+        ({"step": "exakt"}, "did you mean 'exact'"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_sentence(settings, sentence):
+    assert sentence in problem(perturb, *smooth(), seeded(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda x: x.mean((2, 3)) * float("nan"), "NaN or infinite"),
+        (lambda x: (x - x).sqrt().mean((2, 3)), "gradient are NaN"),
+        (lambda x: x.mean((1, 2, 3)), "must return logits"),
+        (lambda x: x.detach().mean((2, 3)), "differentiably"),
+    ],
+)
+def test_networks_that_cannot_be_attacked_are_refused_in_one_sentence(function, sentence):
+    images, labels = torch.rand(6, 3, 4, 4, generator=seeded()), torch.zeros(6, dtype=torch.int64)
+    assert sentence in problem(perturb, Function(function), images, labels, seeded())

@@ -1,0 +1,84 @@
+"""AutoAttack in its standard version, an ensemble of four attacks in an Linf ball (Croce and Hein 2020b)."""
+
+from functools import partial
+
+import torch
+
+from robustloss.attacks import apgd, checks, fab, scores, square
+from robustloss.attacks.perturbed import Perturbed
+from robustloss.errors import Problem
+
+# What breaks a sample, in the order in which it is tried; the first is no attack but the network's own error.
+STAGES = ("clean", "apgd", "apgd-t", "fab-t", "square")
+# Targeted DLR divides by a difference that involves four logits.
+FEWEST_CLASSES_FOR_DLR = 4
+
+
+def perturb(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    epsilon: float,
+    targets: int = 9,
+    steps: int = 100,
+    queries: int = 5000,
+) -> Perturbed:
+    """Adversarial images of the first of four attacks that each sample does not withstand; clean where it does all.
+
+    In this order, each on what is left: APGD up the exact cross-entropy, APGD up the targeted DLR loss, targeted FAB,
+    each of `steps` steps from one start, and Square with `queries` queries. The targeted ones go towards the `targets`
+    most likely wrong classes, or all K - 1 if there are fewer; for less than 4 classes, where targeted DLR is not
+    defined, its place is taken by the margin z_t - z_y. The published version takes plain cross-entropy, which
+    underflows where logits are large. `epsilon` is a fraction of the pixel range.
+
+    `iterations` and `queries` are sums over the attacks. Raises Problem for settings or inputs out of range, and for
+    logits or gradients that are not finite.
+    """
+    return ensemble(model, images, labels, generator, epsilon, targets, steps, queries)[0]
+
+
+def ensemble(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    epsilon: float,
+    targets: int = 9,
+    steps: int = 100,
+    queries: int = 5000,
+) -> tuple[Perturbed, torch.Tensor]:
+    """What `perturb` returns, and which of STAGES (N,) broke a sample, -1 where none did."""
+    _check_settings(targets, steps, queries)
+    highest = checks.check_inputs(model, images, labels)
+    clean = scores.predict(model, images, highest)
+    adversarial, counts = images, [torch.zeros_like(labels), torch.ones_like(labels)]
+    broken_by = torch.where(clean.argmax(1) == labels, -1, 0)
+    for number, attack in enumerate(_attacks(epsilon, targets, steps, queries, clean.shape[1]), 1):
+        if (broken_by >= 0).all():
+            break
+        # A sample that is broken goes along as it is, so each attack lets it be after one query.
+        found = attack(model, adversarial, labels, generator)
+        broken = (broken_by < 0) & (scores.predict(model, found.images, highest).argmax(1) != labels)
+        adversarial = torch.where(broken.view(-1, 1, 1, 1), found.images, adversarial)
+        broken_by = broken_by.masked_fill(broken, number)
+        counts = [counts[0] + found.iterations, counts[1] + found.queries + 1]
+    return Perturbed(adversarial, *counts), broken_by
+
+
+def _attacks(epsilon, targets, steps, queries, classes) -> list:
+    targets = min(targets, classes - 1)
+    loss = "dlr" if classes >= FEWEST_CLASSES_FOR_DLR else "margin"
+    return [
+        partial(apgd.perturb, epsilon=epsilon, steps=steps),
+        partial(apgd.perturb, epsilon=epsilon, steps=steps, loss=loss, targets=targets),
+        partial(fab.perturb, epsilon=epsilon, steps=steps, targets=targets, stop=True),
+        partial(square.perturb, epsilon=epsilon, queries=queries),
+    ]
+
+
+def _check_settings(targets, steps, queries) -> None:
+    for name, value in (("targets", targets), ("steps", steps), ("queries", queries)):
+        if value < 1:
+            raise Problem(f"attack: {name} is a whole number from 1, not {value}")
