@@ -33,7 +33,7 @@ def demo(**changes) -> dict:
 def test_the_repository_s_own_configuration_is_valid_at_every_scale(settings):
     for scale in ("demo", "short", "paper"):
         _, papers = config.load(settings | {"scale": scale})
-        assert set(papers) == {"ding2025"}
+        assert set(papers) == {"ding2025", "song2022", "pang2020", "chen2019"}
 
 
 def test_unknown_key_is_named_with_the_nearest_valid_one(settings):

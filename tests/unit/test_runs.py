@@ -12,10 +12,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def planned(section: dict | None = None, **changes) -> runs.Plan:
-    settings = config.read_yaml(ROOT / "config.yaml") | changes
+    settings = config.read_yaml(ROOT / "config.yaml") | {"papers": ["ding2025"]} | changes
     if section:
         settings["ding2025"] = section
     return runs.plan(*config.load(settings))
+
+
+def test_all_papers_are_planned_together_and_share_what_is_equal():
+    """The digits are prepared once for all, and no run or attack of one paper is another's under a second name."""
+    everything = planned(papers=["ding2025", "song2022", "pang2020", "chen2019"])
+    assert len(everything.manifests) == 4
+    assert sum(json.loads(spec)["name"] == "digits" for spec in everything.data.values()) == 1
+    alone = [planned(papers=[paper]) for paper in everything.manifests]
+    assert set(everything.runs) == set().union(*(plan.runs for plan in alone))
+    assert len({spec for spec in everything.runs.values()}) == len(everything.runs)
 
 
 def names(plan: runs.Plan, table: str = "table3") -> dict[str, list[str]]:
