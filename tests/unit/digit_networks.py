@@ -1,4 +1,4 @@
-"""Networks on scikit-learn's 8 x 8 digits, one trained as usual and one against PGD, and what to ask of attacks on them."""
+"""Networks for scikit-learn's 8 x 8 digits, one trained as usual and one against PGD, and linear ones."""
 
 import functools
 

@@ -8,8 +8,8 @@ from robustloss.attacks import apgd, checks, fab, scores, square
 from robustloss.attacks.perturbed import Perturbed
 from robustloss.errors import Problem
 
-# What breaks a sample, in the order in which it is tried; the first is no attack but the network's own error.
-STAGES = ("clean", "apgd", "apgd-t", "fab-t", "square")
+# The names of the attacks that `broken_by` numbers.
+ATTACKS = ("apgd", "apgd-t", "fab-t", "square")
 # Targeted DLR divides by a difference that involves four logits.
 FEWEST_CLASSES_FOR_DLR = 4
 
@@ -25,46 +25,34 @@ def perturb(
     steps: int = 100,
     queries: int = 5000,
 ) -> Perturbed:
-    """Adversarial images of the first of four attacks that each sample does not withstand; clean where it does all.
+    """Adversarial images of the first of four attacks that a sample does not withstand; clean if it withstands all.
 
     In this order, each on what is left: APGD up the exact cross-entropy, APGD up the targeted DLR loss, targeted FAB,
-    each of `steps` steps from one start, and Square with `queries` queries. The targeted ones go towards the `targets`
-    most likely wrong classes, or all K - 1 if there are fewer; for less than 4 classes, where targeted DLR is not
-    defined, its place is taken by the margin z_t - z_y. The published version takes plain cross-entropy, which
-    underflows where logits are large. `epsilon` is a fraction of the pixel range.
+    each with one start and `steps` steps, and Square with `queries` queries. The targeted ones go towards the `targets`
+    most likely wrong classes, or all K - 1 if there are fewer. With less than 4 classes, where targeted DLR is not
+    defined, the margin z_t - z_y takes its place. (The published version climbs plain cross-entropy, which underflows
+    where logits are large.) `epsilon` is a fraction of the pixel range.
 
-    `iterations` and `queries` are sums over the attacks. Raises Problem for settings or inputs out of range, and for
-    logits or gradients that are not finite.
+    `iterations` and `queries` are sums over the attacks, `broken_by` counts in ATTACKS. Raises Problem for settings or
+    inputs out of range, and for logits or gradients that are not finite.
     """
-    return ensemble(model, images, labels, generator, epsilon, targets, steps, queries)[0]
-
-
-def ensemble(
-    model: torch.nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    generator: torch.Generator,
-    epsilon: float,
-    targets: int = 9,
-    steps: int = 100,
-    queries: int = 5000,
-) -> tuple[Perturbed, torch.Tensor]:
-    """What `perturb` returns, and which of STAGES (N,) broke a sample, -1 where none did."""
     _check_settings(targets, steps, queries)
     highest = checks.check_inputs(model, images, labels)
     clean = scores.predict(model, images, highest)
-    adversarial, counts = images, [torch.zeros_like(labels), torch.ones_like(labels)]
-    broken_by = torch.where(clean.argmax(1) == labels, -1, 0)
-    for number, attack in enumerate(_attacks(epsilon, targets, steps, queries, clean.shape[1]), 1):
-        if (broken_by >= 0).all():
+    right = clean.argmax(1) == labels
+    adversarial, broken_by = images, torch.full_like(labels, -1)
+    iterations, asked = torch.zeros_like(labels), torch.ones_like(labels)
+    for number, attack in enumerate(_attacks(epsilon, targets, steps, queries, clean.shape[1])):
+        withstands = right & (broken_by < 0)
+        if not withstands.any():
             break
-        # A sample that is broken goes along as it is, so each attack lets it be after one query.
+        # A sample that is broken goes along as it is, so that the attack lets it be after one query.
         found = attack(model, adversarial, labels, generator)
-        broken = (broken_by < 0) & (scores.predict(model, found.images, highest).argmax(1) != labels)
+        broken = withstands & (scores.predict(model, found.images, highest).argmax(1) != labels)
         adversarial = torch.where(broken.view(-1, 1, 1, 1), found.images, adversarial)
         broken_by = broken_by.masked_fill(broken, number)
-        counts = [counts[0] + found.iterations, counts[1] + found.queries + 1]
-    return Perturbed(adversarial, *counts), broken_by
+        iterations, asked = iterations + found.iterations, asked + found.queries + 1
+    return Perturbed(adversarial, iterations, asked, broken_by)
 
 
 def _attacks(epsilon, targets, steps, queries, classes) -> list:
