@@ -70,6 +70,7 @@ def closure(*entries: str) -> list[str]:
     return sorted(found)
 
 
+@lru_cache
 def code_digest(*entries: str) -> str:
     """SHA-256 (hex) of the syntax of everything `entries` rest on; comments, docstrings and layout do not count."""
     modules = closure(*entries)

@@ -3,6 +3,7 @@
 import copy
 import re
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -112,12 +113,17 @@ def expand_videos(paper: dict) -> dict:
 
 def check(value, schema: str, where: str, folder: Path = WORKFLOW, part: str | None = None) -> None:
     """Refuse a value that does not fit workflow/schemas/<schema>.schema.yaml, or one of its $defs."""
-    definition = read_yaml(folder / "schemas" / f"{schema}.schema.yaml")
-    if part:
-        definition = {"$ref": f"#/$defs/{part}", "$defs": definition["$defs"]}
-    error = best_match(Draft202012Validator(definition).iter_errors(value))
+    error = best_match(_validator(folder / "schemas" / f"{schema}.schema.yaml", part).iter_errors(value))
     if error is not None:
         raise Problem(f"{where}: {_sentence(error)}")
+
+
+@lru_cache
+def _validator(path: Path, part: str | None) -> Draft202012Validator:
+    definition = read_yaml(path)
+    if part:
+        definition = {"$ref": f"#/$defs/{part}", "$defs": definition["$defs"]}
+    return Draft202012Validator(definition)
 
 
 def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
