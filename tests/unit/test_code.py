@@ -28,7 +28,7 @@ def library(tmp_path, monkeypatch):
         clear()
 
     def clear() -> None:
-        for cached in (code._tree, code._imports, code._syntax):
+        for cached in (code._tree, code._imports, code._syntax, code.code_digest):
             cached.cache_clear()
 
     clear()
