@@ -48,7 +48,7 @@ def sources_of(folder, files):
 def prepare(folder, contents, spec=SPEC, **replaced):
     """Prepare the contents; `replaced` gives other bytes for train_images, train_labels, test_images or test_labels."""
     names = dict(zip(("train_images", "train_labels", "test_images", "test_labels"), contents, strict=True))
-    files = {name: gzip.compress(idx(array)) for name, array in contents.items()}
+    files = {name: gzip.compress(idx(array), mtime=0) for name, array in contents.items()}
     files |= {names[short]: content for short, content in replaced.items()}
     return mnist.prepare(spec, folder / "prepared", folder, may_download=False, sources=sources_of(folder, files))
 
@@ -84,7 +84,7 @@ def test_record_keeps_the_checksums_of_the_files(tmp_path, contents):
 def test_idx_files_are_read_as_torchvision_reads_them(tmp_path, shape):
     array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     (tmp_path / "plain").write_bytes(idx(array))
-    (tmp_path / "packed.gz").write_bytes(gzip.compress(idx(array)))
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(idx(array), mtime=0))
     found = mnist.read_idx(tmp_path / "packed.gz")
     assert found.dtype == np.uint8
     assert np.array_equal(found, read_sn3_pascalvincent_tensor(str(tmp_path / "plain")).numpy())
@@ -107,13 +107,13 @@ PACKED = gzip.compress(idx(np.random.default_rng(1).integers(0, 256, (12, 28, 28
         (flipped(PACKED, -6), "CRC"),
         (b"<html>not found</html>", "gzipped"),
         (b"", "begins with"),
-        (gzip.compress(b"\0\0"), "begins with"),
-        (gzip.compress(b"\0\0\x0d\x03" + bytes(12)), "begins with '00 00 0d 03'"),
-        (gzip.compress(b"\1\0\x08\x03" + bytes(12)), "begins with '01 00 08 03'"),
-        (gzip.compress(b"\0\0\x08\x03\0\0\0\1"), "within its header"),
-        (gzip.compress(gzip.decompress(PACKED)[:-1]), r"9407 bytes .* \(12, 28, 28\)"),
-        (gzip.compress(gzip.decompress(PACKED) + b"\0"), r"9409 bytes .* \(12, 28, 28\)"),
-        (gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12), "0 bytes"),
+        (gzip.compress(b"\0\0", mtime=0), "begins with"),
+        (gzip.compress(b"\0\0\x0d\x03" + bytes(12), mtime=0), "begins with '00 00 0d 03'"),
+        (gzip.compress(b"\1\0\x08\x03" + bytes(12), mtime=0), "begins with '01 00 08 03'"),
+        (gzip.compress(b"\0\0\x08\x03\0\0\0\1", mtime=0), "within its header"),
+        (gzip.compress(gzip.decompress(PACKED)[:-1], mtime=0), r"9407 bytes .* \(12, 28, 28\)"),
+        (gzip.compress(gzip.decompress(PACKED) + b"\0", mtime=0), r"9409 bytes .* \(12, 28, 28\)"),
+        (gzip.compress(b"\0\0\x08\x03" + b"\xff" * 12, mtime=0), "0 bytes"),
         (gzip.compress(idx(np.zeros((12, 32, 32), np.uint8))), r"\(12, 32, 32\)"),
         (gzip.compress(idx(np.zeros(12, np.uint8))), r"\(12,\)"),
     ],
@@ -141,7 +141,7 @@ def test_counts_beyond_the_files_are_refused(tmp_path, contents, spec):
 
 
 def test_file_with_another_checksum_than_the_official_one_is_refused(tmp_path, contents):
-    files = {name: gzip.compress(idx(array)) for name, array in contents.items()}
+    files = {name: gzip.compress(idx(array), mtime=0) for name, array in contents.items()}
     sources_of(tmp_path, files)
     with pytest.raises(Problem, match=rf"mnist/{TRAIN_IMAGES} is not the official file"):
         mnist.prepare(SPEC, tmp_path / "prepared", tmp_path, may_download=False)
