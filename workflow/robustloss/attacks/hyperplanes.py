@@ -6,8 +6,9 @@ import torch
 def displacement(points: torch.Tensor, normals: torch.Tensor, rises: torch.Tensor, norm: str) -> torch.Tensor:
     """The smallest displacement (..., n, d) by which <normal, point> rises as asked, and the point stays in the box.
 
-    `points` (..., n, d), `normals` (n, d) and `rises` (..., n); a negative rise is a fall. `norm` "linf" or "l2" says what is smallest. Where
-    the box does not reach the hyperplane it is the corner that comes nearest to it; where a normal is 0, none.
+    `points` (..., n, d), `normals` (n, d) and `rises` (..., n); a negative rise is a fall. `norm` "linf" or "l2" says
+    what is smallest. Where the box does not reach the hyperplane it is the corner that comes nearest to it; where a
+    normal is 0, none.
 
     Both norms have one solution: coordinate i moves along its normal by min(λ g_i, r_i), r_i its room in the box, with
     g_i = 1 for Linf and |w_i| for L2. The rise, a sum of |w_i| min(λ g_i, r_i), is increasing, concave and piecewise

@@ -21,10 +21,10 @@ def perturb(
     """Adversarial images of the first of `attacks` that each sample does not survive; of the last one where all fail.
 
     `attacks` is a list of attacks with their settings, {"name": "pgd", "epsilon": 0.1, ...}, in the order in which they
-    are tried: cheap ones first, since each is given only what the ones before left. Where one takes an epsilon and names
-    none, `epsilon` is its. A sample that is misclassified when
-    clean stays as it is. Iterations and queries are summed over the attacks that a sample saw, and `broken_by` (N,) is
-    the number of the one that broke it, from 0, or -1. Raises Problem for an attack that there is not, and as they do.
+    are tried: cheap ones first, since each is given only what the ones before left. Where one takes an epsilon and
+    names none, `epsilon` is its. A sample that is misclassified when clean stays as it is. Iterations and queries are
+    summed over the attacks that a sample saw, and `broken_by` (N,) is the number of the one that broke it, from 0, or
+    -1. Raises Problem for an attack that there is not, and as they do.
     """
     attacks = members_of({"attacks": attacks} | ({} if epsilon is None else {"epsilon": epsilon}))
     _check(attacks)
