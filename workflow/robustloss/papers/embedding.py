@@ -16,15 +16,15 @@ from robustloss.papers.measured import Run
 BATCH = 500
 
 
-def figure(collection: Collection, experiments: Sequence[str], count: int) -> Figure:
-    """One panel for each row of each experiment that was run: the features of `count` test images, coloured by class.
+def figure(collection: Collection, experiments: Sequence[str], rows: Sequence[str], count: int) -> Figure:
+    """One panel for each of `rows` of each experiment that was run: the features of `count` test images, by class.
 
     The runs' weights and the prepared images are read: Problem where they are missing.
     """
     shown = {
         (experiment, row): collection.of(experiment, row)[0]
         for experiment in experiments
-        for row in collection.rows(experiment)
+        for row in rows
         if collection.of(experiment, row)
     }
     drawn = Figure(figsize=(max(5, 2.6 * len(shown) + 0.8), 3.3), layout="constrained")
@@ -45,9 +45,10 @@ def figure(collection: Collection, experiments: Sequence[str], count: int) -> Fi
         drawn.legend(handles.values(), handles, loc="outside right upper", title="class")
     else:
         drawn.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
-    rows = [row for _, row in shown]
+    runs = list(shown.values())
+    parts = [f"scale {collection.scale}", facts.data_sets(runs), facts.networks(runs), facts.hardware(runs)]
     note = f"at most {count:,} images of split test, in their order; of several seeds the first"
-    style.footer(drawn, facts.footer(collection, experiments[0], rows, note))
+    style.footer(drawn, "  ·  ".join([*parts, note] if runs else [f"No row is run at scale {collection.scale}."]))
     return drawn
 
 

@@ -3,14 +3,17 @@
 No table of the paper is at hand, so all of these are ours; they follow what its authors' code runs.
 """
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import embedding, figures, ours
+from robustloss.papers import embedding, estimates, ours
 from robustloss.papers.cells import ACCURACY, Measure
 from robustloss.papers.collection import Collection
-from robustloss.papers.figures import Panel
+from robustloss.papers.estimates import Measured
+from robustloss.papers.measured import Run
 from robustloss.papers.ours import Column, Line
 
 LOSSES = ("SCE", "Center", "MMLDA", "L-GM", "MMC-10 rand", "MMC-10", "EMC")
@@ -92,19 +95,23 @@ def strength(collection: Collection) -> Figure:
 
 def convergence(collection: Collection) -> Figure:
     """Test accuracy after each epoch, MNIST."""
-    rows = [row for row in METHODS["mnist"] if collection.of("mnist", row)]
-    panel = Panel("accuracy", "accuracy on split test", "share of the images")
-    return figures.over_epochs(collection, "mnist", rows, "test", [panel])
+    curves = {row: _by_epoch(collection.of("mnist", row)) for row in METHODS["mnist"]}
+    return ours.curves(collection, "mnist", {"MNIST, split test": curves}, "epoch")
 
 
 def plane(collection: Collection) -> Figure:
     """Test images of MNIST as the two numbers before the head."""
-    return embedding.figure(collection, ("mnist-plane",), DRAWN)
+    return embedding.figure(collection, ("mnist-plane",), METHODS["mnist"], DRAWN)
 
 
 CLEAN = ours.percent(("", "clean"), ACCURACY)
 PLACE = ("data set", "method")
 RADII = "Accuracy in %. ε is an L∞ radius on pixels in [0, 1]"
+
+
+def _by_epoch(runs: Sequence[Run]) -> dict[int, Measured]:
+    frame = estimates.curve(runs, "accuracy", "test") if runs else DataFrame()
+    return {epoch: Measured(row["mean"], *row[["low", "high"]].dropna()) for epoch, row in frame.iterrows()}
 
 
 def _data(experiment: str) -> str:

@@ -182,7 +182,7 @@ def figure7(collection: Collection) -> Figure:
 
 def figure9(collection: Collection) -> Figure:
     """Test images as the three numbers before the output layer."""
-    return embedding.figure(collection, ("mnist-embedding", "cifar10-embedding"), EMBEDDED)
+    return embedding.figure(collection, ("mnist-embedding", "cifar10-embedding"), METHODS, EMBEDDED)
 
 
 def figure10(collection: Collection) -> Figure:
