@@ -109,16 +109,16 @@ def test_large_logits_do_not_hide_a_sample():
 def test_is_as_strong_as_torchattacks(kind):
     """Its AutoAttack takes 10 steps by gradients, so its parts are put together here with as many as ours."""
     torchattacks = pytest.importorskip("torchattacks")
-    model, epsilon, (images, labels) = digits.network(kind), digits.EPSILON[kind], digits.held_out(100)
+    model, epsilon, (images, labels) = digits.network(kind), digits.EPSILON[kind], digits.held_out(80)
     common = {"eps": epsilon, "seed": 0}
     parts = [
-        torchattacks.APGD(model, **common, steps=25),
-        torchattacks.APGDT(model, **common, steps=25),
-        torchattacks.FAB(model, **common, steps=25, multi_targeted=True),
-        torchattacks.Square(model, **common, n_queries=300),
+        torchattacks.APGD(model, **common, steps=20),
+        torchattacks.APGDT(model, **common, steps=20),
+        torchattacks.FAB(model, **common, steps=20, multi_targeted=True),
+        torchattacks.Square(model, **common, n_queries=200),
     ]
     theirs = digits.robust_accuracy(kind, torchattacks.MultiAttack(parts)(images, labels))
-    ours = perturb(model, images, labels, seeded(), epsilon=epsilon, steps=25, queries=300).images
+    ours = perturb(model, images, labels, seeded(), epsilon=epsilon, steps=20, queries=300).images
     assert 0.1 < theirs < 0.8
     assert digits.robust_accuracy(kind, ours) <= theirs + 0.005
 
