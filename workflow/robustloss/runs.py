@@ -167,11 +167,12 @@ def _plan_run(result: Plan, study: Study, name: str, row: dict, seed: int) -> di
             **{key: sorted(value, key=canonical) for key, value in terms.items() if value},
             "schedule": training["schedules"][row.get("schedule", "default")],
             "seed": seed + REPEAT_STRIDE * row.get("repeat", 0),
-            **{key: value for key, value in training.items() if key != "schedules"},
+            **{key: value for key, value in training.items() if key not in ("schedules", "warm_up")},
         }
     )
     if "perturbation" in row:
         spec["perturbation"] = _attack(study, "perturbations", row["perturbation"], spec)
+        spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
     modules = ["robustloss.training", *_network_modules(model), *_loss_modules(spec)]
     if "perturbation" in spec:
         modules += _attack_modules(spec["perturbation"])

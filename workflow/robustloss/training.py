@@ -10,7 +10,9 @@ each with a forward pass and an optimiser of its own.
 Adversarial training is a recipe for any objective: with a `perturbation`, an attack's name and settings, the objective
 is computed on each batch's perturbed images, and the terms of `clean`, if there are any, on the clean ones in the same
 forward pass and are added. The attack sees a frozen copy of the network, with running statistics; k steps of it cost k
-forward and k backward passes to the images, which spare the gradients of the weights.
+forward and k backward passes to the images, which spare the gradients of the weights. During the first `warm_up` epochs
+the attack's epsilon and step size grow linearly to their own: a small network that meets the whole radius at once may
+learn no more than one answer for all images.
 
 Every epoch's order of images and random numbers follow from (seed, epoch) alone, so a training that was killed goes on
 from its last whole epoch to the same weights, bit for bit on a CPU.
@@ -33,8 +35,11 @@ from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
 
-# Each takes the network and a batch and returns the images to train on: (model, images, labels, generator) -> images.
-Perturb = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
+# Each takes the network and a batch and returns the images to train on: (model, images, labels, generator, share) ->
+# images, where `share` is how much of the perturbation's sizes the warm-up has reached.
+Perturb = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Generator, float], torch.Tensor]
+# The settings of an attack that a warm-up starts from nothing.
+SIZES = ("epsilon", "step_size")
 
 
 def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pretrained: Path | None = None) -> None:
@@ -110,10 +115,11 @@ def _perturb(spec: dict) -> Perturb | None:
     check_settings(f"perturbation {attack}", plugin("attacks", attack), "perturb", settings)
     perturb = attacks.load(attack)
 
-    def perturbed(model, images, labels, generator):
+    def perturbed(model, images, labels, generator, share):
+        sizes = {name: share * settings[name] for name in SIZES if name in settings}
         with _precision(spec, images.device):
             frozen = models.evaluation_copy(model, images.device)
-            found = perturb(frozen, images, labels, generator, **settings).images
+            found = perturb(frozen, images, labels, generator, **settings | sizes).images
         return torch.cat([images, found]) if "clean" in spec else found
 
     return perturbed
@@ -142,16 +148,22 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None)
     values = torch.zeros(len(batches), len(updates), device=images.device)
     model.train()
     for step, batch in enumerate(batches):
-        rate = schedules.rate(spec["schedule"], (epoch - 1) * steps + step, steps)
+        before = (epoch - 1) * steps + step
+        rate = schedules.rate(spec["schedule"], before, steps)
         inputs, labels = images.batch(batch, moves)
         if perturb is not None:
-            inputs = perturb(model, inputs, labels, draws)
+            inputs = perturb(model, inputs, labels, draws, _share(spec, before, steps))
             labels = labels.repeat(len(inputs) // len(labels))
         for which, (objective, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             values[step, which] = _update(spec, model, objective, optimizer, inputs, labels)
     return values
+
+
+def _share(spec: dict, before: int, steps: int) -> float:
+    """How much of its sizes the perturbation has after `before` steps, of which an epoch has `steps`."""
+    return min(1.0, (before + 1) / (spec["warm_up"] * steps)) if "warm_up" in spec else 1.0
 
 
 def _update(spec, model, objective, optimizer, inputs, labels) -> torch.Tensor:
