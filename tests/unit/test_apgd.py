@@ -8,7 +8,8 @@ import torch
 from digit_networks import Counted, Linear, Scaled, predictions, seeded
 
 from robustloss import attacks
-from robustloss.attacks import apgd, gradients
+from robustloss.attacks import apgd
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 LOSSES = ["exact_cross_entropy", "cross_entropy", "dlr", "margin"]

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustloss import attacks, losses
-from robustloss.attacks import gradients
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 NAMES = ["cross_entropy", "exact_cross_entropy", "scaled_cross_entropy", "true_logit", "margin", "dlr"]

@@ -198,7 +198,7 @@ def test_counts_are_those_of_the_network_itself():
         ({"overshoot": -0.1}, "overshoot is a finite number from 0"),
         ({"overshoot": float("nan")}, "overshoot is a finite number from 0"),
         ({"candidates": 0}, "candidates is a whole number from 1"),
-        ({"candidates": 5}, "candidates is at most 4, the number of wrong classes, not 5"),
+        ({"candidates": 5}, "candidates is from 1 to 4, as many as there are wrong classes, not 5"),
         ({"step": "exakt"}, "did you mean 'exact'"),
     ],
 )

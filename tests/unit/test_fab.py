@@ -8,7 +8,7 @@ from digit_networks import Counted, Linear, Scaled, predictions, seeded
 from scipy.optimize import linprog, minimize
 
 from robustloss import attacks
-from robustloss.attacks import hyperplanes
+from robustloss.attacks.parts import hyperplanes
 from robustloss.errors import Problem
 
 ORDER = {"linf": torch.inf, "l2": 2}

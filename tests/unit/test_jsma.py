@@ -7,7 +7,8 @@ from scipy import stats
 from small_networks import Function, digits, predictions, seeded, smooth, success, two_classes
 
 from robustloss import attacks
-from robustloss.attacks import jsma, leaving, pairs, targets
+from robustloss.attacks import jsma
+from robustloss.attacks.parts import batches, pairs, targets
 from robustloss.errors import Problem
 
 perturb = attacks.load("jsma")
@@ -330,7 +331,7 @@ def test_a_batch_keeps_those_that_move_and_few_sizes():
         for left in range(count + 1):
             moving = torch.zeros(count, dtype=torch.bool)
             moving[torch.randperm(count, generator=seeded(left))[:left]] = True
-            kept = leaving.still_needed(moving, count)
+            kept = batches.still_needed(moving, count)
             assert set(moving.nonzero()[:, 0].tolist()) <= set(kept.tolist())
             assert kept.unique().numel() == len(kept) < left + max(1, count // 8)
             sizes.add(len(kept))

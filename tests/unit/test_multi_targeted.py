@@ -110,7 +110,7 @@ def test_images_that_are_misclassified_when_clean_and_other_seeds():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"targets": 6}, "the network has 5 wrong classes for each image: set targets to that at most, not 6"),
+        ({"targets": 6}, "targets is from 1 to 5, as many as there are wrong classes, not 6"),
         ({"targets": 0}, "steps, targets and restarts are whole numbers from 1, not 10, 0 and 1"),
         ({"restarts": 0}, "steps, targets and restarts are whole numbers from 1"),
         ({"steps": 0}, "steps, targets and restarts are whole numbers from 1"),

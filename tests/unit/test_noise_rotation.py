@@ -48,9 +48,32 @@ def test_noise_is_gaussian_and_cut_to_images():
     assert wide.max() == 1
 
 
+def test_noise_in_a_ball_is_at_its_corners():
+    images, labels = torch.full((50, 1, 10, 10), 0.5), torch.zeros(50).long()
+    moved = attacks.load("noise")(Brightness().eval(), images, labels, seeded(), epsilon=0.1).images - images
+    assert torch.allclose(moved.abs(), torch.tensor(0.1))
+    # 5,000 fair coins are within four standard deviations of their mean.
+    assert abs((moved > 0).float().mean() - 0.5) < 4 * 0.5 / 5000**0.5
+    edge = attacks.load("noise")(Brightness().eval(), torch.ones_like(images), labels, seeded(), epsilon=0.1).images
+    assert edge.unique().tolist() == pytest.approx([0.9, 1.0])
+
+
+def test_noise_is_either_of_two_kinds():
+    images, labels = draw()
+    for settings in ({}, {"sigma": 0.1, "epsilon": 0.1}):
+        with pytest.raises(Problem, match="either sigma, for Gaussian noise, or epsilon"):
+            attacks.load("noise")(Brightness().eval(), images, labels, seeded(), **settings)
+    with pytest.raises(Problem, match="epsilon"):
+        attacks.load("noise")(Brightness().eval(), images, labels, seeded(), epsilon=8)
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("noise", {"sigma": 0.3}), ("rotation", {"largest": 60}), ("rotation", {"largest": 60, "angles": "grid"})],
+    [
+        ("noise", {"sigma": 0.3}),
+        ("rotation", {"largest": 60}),
+        ("rotation", {"largest": 60, "angles": "grid"}),
+    ],
 )
 def test_keeps_the_first_draw_that_is_misclassified_else_that_of_the_largest_loss(name, settings):
     images, labels = draw()

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustloss import attacks, models
-from robustloss.attacks import gradients
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 SETTINGS = {"epsilon": 8 / 255, "step_size": 2 / 255, "steps": 7}
@@ -527,7 +527,7 @@ def test_a_network_in_training_mode_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("pgb", "did you mean 'pgd'"), ("gradients", "defines no function 'perturb'")]
+    ("name", "sentence"), [("pgb", "did you mean 'pgd'"), ("parts", "defines no function 'perturb'")]
 )
 def test_unknown_attacks_are_refused_in_one_sentence(name, sentence):
     with pytest.raises(Problem, match=sentence):

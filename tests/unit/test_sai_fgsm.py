@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustloss import attacks
-from robustloss.attacks import gradients
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 SETTINGS = {"epsilon": 0.1, "step_size": 0.02, "smallest_step": 0.001, "steps": 10}

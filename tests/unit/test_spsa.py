@@ -7,7 +7,8 @@ import torch
 from small_networks import Function, digits, predictions, seeded, smooth, success, two_classes
 
 from robustloss import attacks
-from robustloss.attacks import gradients, spsa
+from robustloss.attacks import spsa
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 perturb = attacks.load("spsa")

@@ -8,7 +8,8 @@ import torch
 from digit_networks import Counted, Linear, Scaled, predictions, seeded
 
 from robustloss import attacks
-from robustloss.attacks import gradients, square
+from robustloss.attacks import square
+from robustloss.attacks.parts import gradients
 from robustloss.errors import Problem
 
 

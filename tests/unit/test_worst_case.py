@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustloss import attacks
-from robustloss.attacks.perturbed import fixed
+from robustloss.attacks.parts.perturbed import fixed
 from robustloss.errors import Problem
 
 perturb = attacks.load("worst_case")

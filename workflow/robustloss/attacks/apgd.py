@@ -2,9 +2,9 @@
 
 import torch
 
-from robustloss.attacks import balls, checks, gradients, margins
-from robustloss.attacks.perturbed import Perturbed
-from robustloss.attacks.rounds import Results, Rows, rounds
+from robustloss.attacks.parts import balls, checks, gradients, margins, network
+from robustloss.attacks.parts.batches import Results, Rows, rounds
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 MOMENTUM = 0.75
@@ -41,11 +41,11 @@ def perturb(
     _check_settings(steps, restarts, targets, rho)
     ball, climbed = balls.choose(norm, epsilon), gradients.choose(loss)
     highest = checks.check_inputs(model, images, labels)
-    clean = gradients.forward(model, images, labels, highest)[1].detach()
+    clean = network.forward(model, images, labels, highest)[1].detach()
     aims = None if targets is None else margins.likeliest(clean, labels, targets)
     merit, zero = margins.excess(clean, labels), torch.zeros_like(labels)
     best = Results(images.clone(), merit, zero, zero + 1)
-    around, drawn = ball.around(images, epsilon), ball.draw(images, restarts, generator)
+    around, drawn = ball.around(images, epsilon), balls.draw(ball, images, restarts, generator)
     withstands, several = (merit <= 0) | (not stop), targets or 1
     for samples, numbers in rounds(withstands, restarts * several):
         inside = around[samples]
@@ -79,7 +79,7 @@ def _climb(model, state, samples, loss, epsilon, steps, rho, stop, highest) -> R
     results, marks, last = state.results(), checkpoints(steps), 0
     finite = torch.ones((), dtype=torch.bool, device=state.row.device)
     for step in range(steps + 1):
-        inputs, logits = gradients.forward(model, state.images, state.labels, highest)
+        inputs, logits = network.forward(model, state.images, state.labels, highest)
         known = logits.detach(), state.labels, state.aims
         state.offer(state.images, margins.excess(*known[:2]))
         if stop:
@@ -87,7 +87,7 @@ def _climb(model, state, samples, loss, epsilon, steps, rho, stop, highest) -> R
         if step == steps:
             finite &= known[0].sum().isfinite()
             break
-        gradient = gradients.backward(logits, inputs, loss.direction(*known))
+        gradient = network.backward(logits, inputs, loss.direction(*known))
         finite &= (known[0].sum() + gradient.sum()).isfinite()
         _compare(state, loss.value(*known), gradient)
         if step in marks:
@@ -135,7 +135,7 @@ def _halve(state, enough: float) -> None:
 
 def _move(state, momentum: float) -> None:
     images, ball = state.images, state.ball
-    ahead = ball.project_(ball.steepest(state.gradient).mul_(state.step_size).add_(images))
+    ahead = ball.step(images, state.gradient, state.step_size)
     onward = torch.lerp(images, ahead, momentum).add_(images - state.previous, alpha=1 - momentum)
     state.previous, state.images = images, ball.project_(onward)
     state.iterations += state.moving

@@ -4,8 +4,9 @@ from functools import partial
 
 import torch
 
-from robustloss.attacks import apgd, checks, fab, scores, square
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks import apgd, fab, square
+from robustloss.attacks.parts import checks, network
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 # The names of the attacks that `broken_by` numbers.
@@ -38,7 +39,7 @@ def perturb(
     """
     _check_settings(targets, steps, queries)
     highest = checks.check_inputs(model, images, labels)
-    clean = scores.predict(model, images, highest)
+    clean = network.predict(model, images, highest)
     right = clean.argmax(1) == labels
     adversarial, broken_by = images, torch.full_like(labels, -1)
     iterations, asked = torch.zeros_like(labels), torch.ones_like(labels)
@@ -48,7 +49,7 @@ def perturb(
             break
         # A sample that is broken goes along as it is, so that the attack lets it be after one query.
         found = attack(model, adversarial, labels, generator)
-        broken = withstands & (scores.predict(model, found.images, highest).argmax(1) != labels)
+        broken = withstands & (network.predict(model, found.images, highest).argmax(1) != labels)
         adversarial = torch.where(broken.view(-1, 1, 1, 1), found.images, adversarial)
         broken_by = broken_by.masked_fill(broken, number)
         iterations, asked = iterations + found.iterations, asked + found.queries + 1

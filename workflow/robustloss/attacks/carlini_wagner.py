@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from robustloss.attacks import boundary, checks, gradients, leaving, targets
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, margins, network, targets
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 # Pixels are drawn in by this factor before atanh: at an end of [0, 1] their derivative is then 1e-3, not 0.
@@ -82,11 +82,11 @@ def perturb(
     """
     _check_settings(confidence, steps, rate, search_steps, first_constant, target)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    scores = gradients.forward(model, images, labels, highest)[1].detach()
+    scores = network.forward(model, images, labels, highest)[1].detach()
     classes = labels if target is None else targets.choose(target, scores, labels, generator)
     sought = (scores.argmax(1) == labels) & ((classes != labels) | (target is None))
     settings = Settings(model, -1 if target is None else 1, confidence, steps, rate, abort_early, highest)
-    none = torch.full_like(boundary.rounding(scores), torch.inf, dtype=images.dtype)
+    none = torch.full_like(margins.rounding(scores), torch.inf, dtype=images.dtype)
     results = Results(classes, images.clone(), none, torch.zeros_like(labels))
     constants, low, high = torch.full_like(none, first_constant), torch.zeros_like(none), none.clone()
     finite = scores.sum().isfinite()
@@ -108,10 +108,10 @@ def _descend(settings, results, images, sought, constants):
             break
         tanh = state.angles.tanh()
         pixels = tanh.div(2 * INSIDE).add_(0.5).clamp_(0, 1)
-        inputs, logits = gradients.forward(settings.model, pixels, state.rows, settings.highest)
+        inputs, logits = network.forward(settings.model, pixels, state.rows, settings.highest)
         excess, direction = _excess(settings, logits.detach(), results.classes[state.rows])
         direction *= (state.constants * (excess > 0)).view(-1, 1)
-        gradient = gradients.backward(logits, inputs, direction)
+        gradient = network.backward(logits, inputs, direction)
         difference = pixels - state.clean
         distances = difference.square().sum((1, 2, 3))
         _record(results, state, pixels, distances, excess <= 0)
@@ -128,7 +128,7 @@ def _descend(settings, results, images, sought, constants):
 
 
 def _start(results, images, sought, constants) -> Descent:
-    rows = leaving.still_needed(sought, len(images))
+    rows = batches.still_needed(sought, len(images))
     clean, none = images[rows], torch.full_like(constants[rows], torch.inf)
     return Descent(
         rows=rows,
@@ -149,7 +149,7 @@ def _excess(settings, logits, classes):
     """How much a sample's margin lacks to a success (n,), at most 0 if it is one, and its gradient by the logits."""
     margin = settings.sign * gradients.margin_value(logits, classes)
     direction = settings.sign * gradients.margin(logits, classes)
-    return margin + settings.confidence + boundary.rounding(logits), direction
+    return margin + settings.confidence + margins.rounding(logits), direction
 
 
 def _record(results, state, pixels, distances, success) -> None:
@@ -170,11 +170,11 @@ def _step(state, gradient, taken, rate) -> None:
 
 
 def _leave(results, state, count) -> Descent:
-    """The samples whose loss or distance still falls, and a few others (see `leaving`)."""
+    """The samples whose loss or distance still falls, and a few others (see `batches`)."""
     distances = results.distances[state.rows]
     falls = (state.lowest < FALLS * state.lowest_before) | (distances < FALLS * state.distances_before)
     state = state._replace(moving=state.moving & falls, lowest_before=state.lowest.clone(), distances_before=distances)
-    kept = leaving.still_needed(state.moving, count)
+    kept = batches.still_needed(state.moving, count)
     return state if len(kept) == len(state.rows) else Descent(*(values[kept] for values in state))
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from robustloss.attacks import boundary, checks, gradients, leaving
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, margins, network
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -47,9 +47,9 @@ def perturb(
     iterations, queries = torch.zeros_like(labels), torch.zeros_like(labels)
     finite = torch.ones((), dtype=torch.bool, device=images.device)
     for taken in range(steps + 1):
-        inputs, logits = gradients.forward(model, adversarial[rows], labels[rows], highest)
+        inputs, logits = network.forward(model, adversarial[rows], labels[rows], highest)
         if rivals is None:
-            rivals = _rivals(logits.detach(), labels, candidates)
+            rivals = margins.likeliest(logits.detach(), labels, candidates, "candidates")
             past = -PAST * gradients.margin_value(logits.detach(), labels)
         queries[rows] += moving
         wrong = _misclassified(logits.detach(), labels[rows], clean=taken == 0)
@@ -58,13 +58,13 @@ def perturb(
         finite &= logits.detach().sum().isfinite()
         if taken == steps:
             break
-        kept = leaving.still_needed(moving, len(images))
+        kept = batches.still_needed(moving, len(images))
         if not len(kept):
             break
         if len(kept) < len(rows):
             # Another forward pass of those that go on is cheaper than a backward pass per class of all.
             rows, moving = rows[kept], moving[kept]
-            inputs, logits = gradients.forward(model, adversarial[rows], labels[rows], highest)
+            inputs, logits = network.forward(model, adversarial[rows], labels[rows], highest)
         way, sound = _nearest(inputs, logits, labels[rows], rivals[rows], past[rows], step)
         finite &= sound
         iterations[rows] += moving
@@ -76,18 +76,10 @@ def perturb(
     return Perturbed(torch.where(reached.view(-1, 1, 1, 1), adversarial, images), iterations, queries)
 
 
-def _rivals(logits, labels, candidates) -> torch.Tensor:
-    """The wrong classes that are looked at (N, candidates), the most likely first."""
-    wrong = logits.shape[1] - 1
-    if candidates is not None and candidates > wrong:
-        raise Problem(f"attack: candidates is at most {wrong}, the number of wrong classes, not {candidates}")
-    return logits.scatter(1, labels[:, None], -torch.inf).topk(candidates or wrong, 1).indices
-
-
 def _misclassified(logits, labels, clean: bool) -> torch.Tensor:
     if clean:
         return logits.argmax(1) != labels
-    return gradients.margin_value(logits, labels) > boundary.rounding(logits)
+    return gradients.margin_value(logits, labels) > margins.rounding(logits)
 
 
 def _nearest(inputs, logits, labels, rivals, past, step):
@@ -96,7 +88,7 @@ def _nearest(inputs, logits, labels, rivals, past, step):
     One class at a time: all at once takes as long and K - 1 times the memory.
     """
     scores = logits.detach()
-    aim = past + 2 * boundary.rounding(scores) if step == "exact" else torch.zeros_like(past)
+    aim = past + 2 * margins.rounding(scores) if step == "exact" else torch.zeros_like(past)
     shortest = torch.full_like(past, torch.inf)
     way, sound = torch.zeros_like(inputs), torch.ones((), dtype=torch.bool, device=inputs.device)
     for rival in rivals.unbind(1):

@@ -2,9 +2,9 @@
 
 import torch
 
-from robustloss.attacks import balls, checks, gradients, hyperplanes, margins, scores
-from robustloss.attacks.perturbed import Perturbed
-from robustloss.attacks.rounds import Results, Rows, rounds
+from robustloss.attacks.parts import balls, checks, gradients, hyperplanes, margins, network
+from robustloss.attacks.parts.batches import Results, Rows, rounds
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 MOST_TARGETS = 9
@@ -43,13 +43,13 @@ def perturb(
     _check_settings(epsilon, steps, restarts, targets, alpha_max, eta, beta, stop)
     ball = balls.choose(norm, epsilon)
     highest = checks.check_inputs(model, images, labels)
-    clean = scores.predict(model, images, highest)
+    clean = network.predict(model, images, highest)
     targets = min(MOST_TARGETS, clean.shape[1] - 1) if targets is None else targets
     aims = margins.likeliest(clean, labels, targets)
     limit = ball.size(torch.ones_like(images[:1])).item() if epsilon is None else epsilon
     nothing, zero = images.new_full(labels.shape, -torch.inf), torch.zeros_like(labels)
     best = Results(images.clone(), nothing, zero, zero + 1)
-    drawn = ball.draw(images, restarts, generator)
+    drawn = balls.draw(ball, images, restarts, generator)
     withstands = clean.argmax(1) == labels
     for samples, numbers in rounds(withstands, restarts * targets):
         centre = images[samples]
@@ -77,13 +77,13 @@ def _approach(model, state, samples, norm, steps, pull, enough, highest) -> Resu
     results, size, (alpha_max, eta, beta) = state.results(), balls.BALLS[norm].size, pull
     finite = torch.ones((), dtype=torch.bool, device=state.row.device)
     for _ in range(steps):
-        inputs, logits = gradients.forward(model, state.images, state.labels, highest)
+        inputs, logits = network.forward(model, state.images, state.labels, highest)
         known = logits.detach(), state.labels, state.aims
         _offer(state, known[0], size)
-        gap, gradient = gradients.margin_value(*known), gradients.backward(logits, inputs, gradients.margin(*known))
+        gap, gradient = gradients.margin_value(*known), network.backward(logits, inputs, gradients.margin(*known))
         finite &= (gap.sum() + gradient.sum()).isfinite()
         state.images = _onward(state, gap, gradient, norm, alpha_max, eta)
-        wrong = _offer(state, scores.predict(model, state.images, highest), size)
+        wrong = _offer(state, network.predict(model, state.images, highest), size)
         back = torch.lerp(state.centre, state.images, beta)
         state.images = torch.where(wrong.view(-1, 1, 1, 1), back, state.images)
         state.iterations = state.iterations + state.moving

@@ -3,7 +3,7 @@
 import torch
 
 from robustloss.attacks import pgd
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts.perturbed import Perturbed
 
 
 def perturb(

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from robustloss.attacks import checks, gradients, leaving, pairs, scores, targets
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, network, pairs, targets
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -47,7 +47,7 @@ def perturb(
     budget = _budget(theta, gamma, images[0].numel() if len(images) else 0)
     _check_choices(target, outputs, until)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    clean = scores.predict(model, images, highest)
+    clean = network.predict(model, images, highest)
     if target == "all":
         aims = targets.every(clean, labels)
     else:
@@ -73,7 +73,7 @@ def _climb(model, images, labels, aims, highest, theta, budget, outputs, until) 
     finite = torch.ones((), dtype=torch.bool, device=images.device)
     while len(rows):
         inputs = adversarial[rows].view(-1, *images.shape[1:])
-        inputs, logits = gradients.forward(model, inputs, truth[rows], highest)
+        inputs, logits = network.forward(model, inputs, truth[rows], highest)
         found, wanted = logits.detach(), aims[rows]
         queries[rows] += moving
         margins[rows] = gradients.margin_value(found, truth[rows]).to(margins.dtype)
@@ -89,7 +89,7 @@ def _climb(model, images, labels, aims, highest, theta, budget, outputs, until) 
         before = values.gather(1, pair)
         adversarial[rows[:, None], pair] = torch.where(moving[:, None], (before + theta).clamp_(0, 1), before)
         iterations[rows] += moving
-        kept = leaving.still_needed(moving, len(start))
+        kept = batches.still_needed(moving, len(start))
         rows, moving = rows[kept], moving[kept]
     checks.check_finite(finite)
     best = margins.masked_fill(reached, torch.inf).view(-1, choices).argmax(1)
@@ -105,11 +105,11 @@ def _saliency(logits, inputs, aims, theta, outputs):
     way = math.copysign(1, theta)
     if outputs == "probabilities":
         # The gradient of the target's probability but for the factor p (1 - p), which no rank depends on.
-        up = _scaled(gradients.backward(logits, inputs, way * gradients.to_class(logits.detach(), aims)))
+        up = _scaled(network.backward(logits, inputs, way * gradients.to_class(logits.detach(), aims)))
         return up, up.clone()
     wanted = torch.zeros_like(logits).scatter_(1, aims[:, None], way)
     (up,) = torch.autograd.grad(logits, inputs, wanted, retain_graph=True)
-    return _scaled(up), _scaled(gradients.backward(logits, inputs, wanted - way))
+    return _scaled(up), _scaled(network.backward(logits, inputs, wanted - way))
 
 
 def _scaled(gradient: torch.Tensor) -> torch.Tensor:

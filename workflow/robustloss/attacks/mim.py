@@ -2,10 +2,10 @@
 
 import torch
 
-from robustloss.attacks import aims, checks, gradients, targets
-from robustloss.attacks.ascent import Ascent, reached
-from robustloss.attacks.neighbourhoods import Linf
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import checks, gradients, targets
+from robustloss.attacks.parts.ascent import Ascent, reached
+from robustloss.attacks.parts.balls import Linf
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 
@@ -37,7 +37,7 @@ def perturb(
         raise Problem(f"attack: decay is a finite number from 0, not {decay}")
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
     climbed, success = gradients.choose(loss), reached if stop_at_success else None
-    towards = aims.choose(target, model, images, labels, generator, highest)
+    towards = targets.query(target, model, images, labels, generator, highest)
     ascent = Ascent(model, climbed, steps, step_size, highest, success, decay)
     found = ascent.climb(Linf.around(images, epsilon), images, labels, towards)
-    return aims.finish(found, images, labels, towards)
+    return targets.finish(found, images, labels, towards)

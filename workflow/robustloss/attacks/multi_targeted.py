@@ -2,10 +2,10 @@
 
 import torch
 
-from robustloss.attacks import attempts, checks, gradients, scores
-from robustloss.attacks.ascent import Ascent, misclassified
-from robustloss.attacks.neighbourhoods import Linf
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import attempts, checks, gradients, margins, network
+from robustloss.attacks.parts.ascent import Ascent, misclassified
+from robustloss.attacks.parts.balls import Linf
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 
@@ -35,13 +35,8 @@ def perturb(
             f"attack: steps, targets and restarts are whole numbers from 1, not {steps}, {targets} and {restarts}"
         )
     highest = checks.check_inputs(model, images, labels)
-    clean = scores.predict(model, images, highest)
-    wrong = clean.shape[1] - 1
-    if targets is not None and targets > wrong:
-        raise Problem(
-            f"attack: the network has {wrong} wrong classes for each image: set targets to that at most, not {targets}"
-        )
-    ranked = clean.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, : targets or wrong]
+    clean = network.predict(model, images, highest)
+    ranked = margins.likeliest(clean, labels, targets)
     ascent = Ascent(model, gradients.choose("margin"), steps, step_size, highest, misclassified)
     ball = Linf.around(images, epsilon)
 

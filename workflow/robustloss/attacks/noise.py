@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from robustloss.attacks import attempts, checks
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import attempts, checks
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 
@@ -15,23 +15,37 @@ def perturb(
     labels: torch.Tensor,
     generator: torch.Generator,
     *,
-    sigma: float,
+    sigma: float | None = None,
+    epsilon: float | None = None,
     draws: int = 1,
 ) -> Perturbed:
-    """Images with noise from N(0, sigma²) added to each value, cut to [0, 1].
+    """Images with noise added to each value, cut to [0, 1]: from N(0, sigma²), or -epsilon and epsilon by a coin.
 
-    `sigma` is a fraction of the pixel range (pang2020: 0.05). Of `draws` tries a sample keeps the first that is
+    `sigma` (pang2020: 0.05) and `epsilon`, of which one is given, are fractions of the pixel range; the latter draws
+    corners of an Linf ball, the farthest that noise can go in it. Of `draws` tries a sample keeps the first that is
     misclassified, else the one of the largest cross-entropy; with one try the network is not asked. Raises Problem for
     settings or inputs out of range.
     """
     attempts.check_draws(draws)
-    if not 0 < sigma < math.inf:
+    if (sigma is None) == (epsilon is None):
+        raise Problem("attack noise takes either sigma, for Gaussian noise, or epsilon, for corners of an Linf ball")
+    if sigma is not None and not 0 < sigma < math.inf:
         raise Problem(f"attack: sigma is a fraction of the pixel range, above 0, not {sigma}")
+    if epsilon is not None:
+        checks.check_sizes(epsilon, epsilon)
     highest = checks.check_inputs(model, images, labels)
-    noisy = (_noisy(images, sigma, generator) for _ in range(draws))
+    draw = _gaussian if epsilon is None else _corners
+    noisy = (_noisy(images, draw(images, generator), sigma or epsilon) for _ in range(draws))
     return attempts.drawn(model, images, labels, noisy, draws, highest)
 
 
-def _noisy(images, sigma, generator) -> torch.Tensor:
-    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype, device=generator.device)
-    return images.add(noise.to(images.device), alpha=sigma).clamp_(0, 1)
+def _gaussian(images, generator) -> torch.Tensor:
+    return torch.randn(images.shape, generator=generator, dtype=images.dtype, device=generator.device)
+
+
+def _corners(images, generator) -> torch.Tensor:
+    return torch.rand(images.shape, generator=generator, dtype=images.dtype, device=generator.device).sub_(0.5).sign_()
+
+
+def _noisy(images, noise, size) -> torch.Tensor:
+    return images.add(noise.to(images.device), alpha=size).clamp_(0, 1)

@@ -2,11 +2,9 @@
 
 import torch
 
-from robustloss.attacks import aims, attempts, checks, gradients, targets
-from robustloss.attacks.ascent import Ascent, reached
-from robustloss.attacks.neighbourhoods import NORMS
-from robustloss.attacks.perturbed import Perturbed
-from robustloss.code import nearest
+from robustloss.attacks.parts import attempts, balls, checks, gradients, targets
+from robustloss.attacks.parts.ascent import Ascent, reached
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 
@@ -42,12 +40,13 @@ def perturb(
     range, and for logits or gradients that are not finite.
     """
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
+    kind = balls.choose(norm, None)
     _check_settings(images, norm, epsilon, step_size, steps, random_start, restarts, target)
-    towards = aims.choose(target, model, images, labels, generator, highest)
+    towards = targets.query(target, model, images, labels, generator, highest)
     climbed = gradients.choose(loss)
     ascent = Ascent(model, climbed, steps, step_size, highest, reached if stop_at_success else None)
-    ball = NORMS[norm].around(images, epsilon)
-    starts = _starts(ball, generator, restarts) if random_start else [images]
+    ball = kind.around(images, epsilon)
+    starts = map(ball.start, balls.draw(kind, images, restarts, generator).unbind(1)) if random_start else [images]
     if restarts == 1:
         found = ascent.climb(ball, next(iter(starts)), labels, towards)
     else:
@@ -58,19 +57,10 @@ def perturb(
             return reached(logits, *ends), climbed.value(logits, *ends)
 
         found = attempts.worst(model, images, tries, judge, highest, stop_at_success)
-    return aims.finish(found, images, labels, towards)
-
-
-def _starts(ball, generator, restarts):
-    # All of a sample's numbers are drawn together, so that on a CPU they do not depend on the size of the batch.
-    shape = (len(ball.images), restarts, ball.numbers(ball.images[0].numel()))
-    uniform = torch.rand(shape, generator=generator, dtype=ball.images.dtype, device=generator.device)
-    return (ball.start(numbers) for numbers in uniform.unbind(1))
+    return targets.finish(found, images, labels, towards)
 
 
 def _check_settings(images, norm, epsilon, step_size, steps, random_start, restarts, target) -> None:
-    if norm not in NORMS:
-        raise Problem(f"attack: there is no norm '{norm}'{nearest(norm, NORMS)}")
     if norm == "l2":
         checks.check_l2_sizes(epsilon, step_size, images)
     else:

@@ -3,8 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks import attempts, checks
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import attempts, checks
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 

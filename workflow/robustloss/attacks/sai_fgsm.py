@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks import checks, gradients, leaving
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, network
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -66,7 +66,7 @@ def perturb(
     finite = torch.ones((), dtype=torch.bool, device=images.device)
     for _ in range(steps):
         truth = labels[rows]
-        inputs, logits = gradients.forward(model, adversarial[rows], truth, highest)
+        inputs, logits = network.forward(model, adversarial[rows], truth, highest)
         scores = logits.detach()
         if aims is None:
             aims = _aims(target, scores, labels)
@@ -74,13 +74,13 @@ def perturb(
         if stop_at_boundary:
             moving &= scores.argmax(1) == truth
         iterations[rows] += moving
-        gradient = gradients.backward(logits, inputs, _direction(target, scores, truth, aims[rows]))
+        gradient = network.backward(logits, inputs, _direction(target, scores, truth, aims[rows]))
         finite &= (scores.sum() + gradient.sum()).isfinite()
         sizes = (step_size * _factors(scores, truth, tracker, boundary)).clamp_(min=smallest_step) * moving
         step = gradient.sign_().mul_(sizes.to(gradient.dtype).view(-1, 1, 1, 1))
         adversarial[rows] = step.add_(inputs.detach()).clamp_(low[rows], high[rows])
         if stop_at_boundary:
-            kept = leaving.still_needed(moving, len(images))
+            kept = batches.still_needed(moving, len(images))
             rows, moving = rows[kept], moving[kept]
             if not len(rows):
                 break

@@ -2,10 +2,10 @@
 
 import torch
 
-from robustloss.attacks import aims, checks, gradients, scores, targets
-from robustloss.attacks.ascent import Ascent
-from robustloss.attacks.neighbourhoods import Linf
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import checks, gradients, network, targets
+from robustloss.attacks.parts.ascent import Ascent
+from robustloss.attacks.parts.balls import Linf
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 
@@ -35,8 +35,8 @@ def perturb(
     targets.check(target)
     climbed = gradients.choose(loss)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    predicted = scores.predict(model, images, highest).argmax(1)
-    towards = aims.choose(target, model, images, predicted, generator, highest)
+    predicted = network.predict(model, images, highest).argmax(1)
+    towards = targets.query(target, model, images, predicted, generator, highest)
     everywhere = Linf.around(images, 1)
     found = Ascent(model, climbed, steps, epsilon / 2, highest).climb(everywhere, images, predicted, towards)
-    return aims.finish(found._replace(queries=found.queries + 1), images, predicted, towards)
+    return targets.finish(found._replace(queries=found.queries + 1), images, predicted, towards)

@@ -1,11 +1,12 @@
 """The simple black-box attack: one coordinate at a time, kept where it helps (Guo et al. 2019, Algorithm 1)."""
 
 import math
+from collections.abc import Callable
 
 import torch
 
-from robustloss.attacks import checks, leaving, scores
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, network
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -43,18 +44,18 @@ def perturb(
     finite.
     """
     _check_settings(step, queries, basis)
-    rises = scores.choose(score)
+    rises = _choose_score(score)
     highest = checks.check_inputs(model, images, labels)
     columns, lines = (vectors.to(images) for vectors in bases(*images.shape[2:], basis, low_frequencies))
     order = _orders(generator, len(images), images.shape[1] * len(columns) * len(lines), queries).to(labels.device)
-    logits = scores.predict(model, images, highest)
+    logits = network.predict(model, images, highest)
     finite, best, moving = logits.sum().isfinite(), rises(logits, labels), logits.argmax(1) == labels
     adversarial, visited, asked = images.clone(), torch.zeros_like(labels), torch.ones_like(labels)
     negative = torch.ones_like(moving)
     rows = torch.arange(len(images), device=images.device)
     # Each pass asks one question for every sample that goes on, wherever it stands, so that none is asked in vain.
     for _ in range(queries - 1):
-        kept = leaving.still_needed(moving, len(images))
+        kept = batches.still_needed(moving, len(images))
         rows, moving = rows[kept], moving[kept]
         if not len(rows):
             break
@@ -67,7 +68,7 @@ def perturb(
         amounts = step * torch.where(negative[rows], -1, 1).to(images)
         moved = _moved(current, coordinates, amounts, columns, lines)
         shown = moved.clamp(0, 1)
-        logits = scores.predict(model, shown, highest)
+        logits = network.predict(model, shown, highest)
         finite &= logits.sum().isfinite()
         wrong, value = logits.argmax(1) != truth, rises(logits, truth)
         better = moving & (wrong | (value > best[rows]))
@@ -122,6 +123,24 @@ def _moved(images, coordinates, amounts, columns, lines) -> torch.Tensor:
     moved = images.clone()
     moved[torch.arange(len(images), device=images.device), channel] += amounts[:, None, None] * waves
     return moved
+
+
+def _choose_score(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """From logits (N, K) and labels (N,) to the score (N,), which grows as the label is given up."""
+    choices = {
+        "log_odds": gradients.wrong_log_odds,
+        "probability": _lost_probability,
+        "margin": gradients.margin_value,
+    }
+    if name not in choices:
+        raise Problem(f"attack: there is no score '{name}'{nearest(name, choices)}")
+    return choices[name]
+
+
+def _lost_probability(logits, labels) -> torch.Tensor:
+    """-p_y, which in float32 stands still at -1 where z_y exceeds the other logits by about 17."""
+    probabilities = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+    return -probabilities.gather(1, labels[:, None])[:, 0]
 
 
 def _check_settings(step, queries, basis) -> None:

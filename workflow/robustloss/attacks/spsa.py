@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from robustloss.attacks import checks, gradients, leaving, scores, targets
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import batches, checks, gradients, network, targets
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 # Numbers in the images of one forward pass: more fall out of a CPU's cache, fewer leave a GPU idle.
@@ -47,7 +47,7 @@ def perturb(
     targets.check(target)
     objective = gradients.choose(loss).value
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    logits = scores.predict(model, images, highest)
+    logits = network.predict(model, images, highest)
     aims = labels if target is None else targets.choose(target, logits, labels, generator)
     low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     adversarial = images.clone()
@@ -59,14 +59,14 @@ def perturb(
     sign = 1 if target is None else -1
     finite, rows = logits.sum().isfinite(), torch.arange(len(images), device=images.device)
     for step in range(1, steps + 1):
-        kept = leaving.still_needed(moving, len(images))
+        kept = batches.still_needed(moving, len(images))
         rows, moving = rows[kept], moving[kept]
         if not len(rows):
             break
         current, aim = adversarial[rows], aims[rows]
 
         def value(probes, aim=aim):
-            found = scores.predict(model, probes, highest)
+            found = network.predict(model, probes, highest)
             return sign * objective(found, aim.repeat(len(probes) // len(aim)))
 
         gradient = estimate(value, current, samples, delta, generator)
@@ -75,7 +75,7 @@ def perturb(
         adversarial[rows] = torch.where(moving.view(-1, 1, 1, 1), moved, current)
         iterations[rows] += moving
         queries[rows] += (2 * samples + 1) * moving
-        logits = scores.predict(model, adversarial[rows], highest)
+        logits = network.predict(model, adversarial[rows], highest)
         finite &= (logits.sum() + gradient.sum()).isfinite()
         moving &= (logits.argmax(1) == aim) == (target is None)
     checks.check_finite(finite)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from robustloss.attacks import balls, checks, gradients, margins, scores
-from robustloss.attacks.perturbed import Perturbed
-from robustloss.attacks.rounds import Rows
+from robustloss.attacks.parts import balls, checks, gradients, margins, network
+from robustloss.attacks.parts.batches import Rows
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
 # Of 10,000 queries, those after which the squares' share of the pixels is halved, as in the authors' code.
@@ -42,7 +42,7 @@ def perturb(
     _check_settings(queries, p_init)
     ball = balls.choose("linf", epsilon).around(images, epsilon)
     highest = checks.check_inputs(model, images, labels)
-    excess = margins.excess(scores.predict(model, images, highest), labels)
+    excess = margins.excess(network.predict(model, images, highest), labels)
     withstands = excess <= 0
     stripes, squares = _draw(images, queries, generator)
     state = Rows(torch.arange(len(images), device=images.device), images.contiguous(), excess, labels=labels, ball=ball)
@@ -93,7 +93,7 @@ def _stripe(model, state, numbers, highest) -> None:
     """The start, which is kept even where it is worse than the image."""
     striped = torch.where(numbers < 0.5, state.ball.high, state.ball.low)
     state.found = torch.where(state.moving.view(-1, 1, 1, 1), striped, state.found)
-    margin = gradients.margin_value(scores.predict(model, state.found, highest), state.labels)
+    margin = gradients.margin_value(network.predict(model, state.found, highest), state.labels)
     state.merit = torch.where(state.moving, margin, state.merit)
     state.moving = state.moving & (margin <= 0)
 
@@ -111,7 +111,7 @@ def _try(model, state, numbers, side, highest) -> None:
         idle = (after == before).flatten(1).all(1).view(-1, 1, 1)
         after = torch.where(idle, opposite[:, number], after)
         pixels.scatter_(2, square, after)
-        margin = gradients.margin_value(scores.predict(model, state.found, highest), state.labels)
+        margin = gradients.margin_value(network.predict(model, state.found, highest), state.labels)
         helps = state.moving & (margin > state.merit)
         pixels.scatter_(2, square, torch.where(helps.view(-1, 1, 1), after, before))
         state.iterations = state.iterations + state.moving

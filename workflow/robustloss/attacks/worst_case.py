@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import check_settings, members_of, nearest, plugin, plugins, settings_of
 from robustloss.errors import Problem
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from robustloss.attacks import attempts, checks, fgsm, gradients, multi_targeted, scores, square
-from robustloss.attacks.neighbourhoods import Linf
+from robustloss.attacks import fgsm, multi_targeted, square
+from robustloss.attacks.parts import attempts, checks, gradients, network
+from robustloss.attacks.parts.balls import Linf
 from robustloss.audit.white_box import WhiteBox
 from robustloss.errors import Problem
 
@@ -23,7 +24,7 @@ Outcomes = dict[str, torch.Tensor]
 
 def right(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Which images (N,) are classified correctly; inputs or logits that cannot be audited raise Problem."""
-    logits = scores.predict(model, images, checks.check_inputs(model, images, labels))
+    logits = network.predict(model, images, checks.check_inputs(model, images, labels))
     checks.check_finite(logits.isfinite().all())
     return logits.argmax(1) == labels
 
@@ -79,9 +80,9 @@ def measure(
 def _gradient(ordinary: WhiteBox, model) -> Outcomes:
     """What the library's cross-entropy gives at the images themselves."""
     images, labels = ordinary.images, ordinary.labels
-    inputs, logits = gradients.forward(model, images, labels, ordinary.highest)
+    inputs, logits = network.forward(model, images, labels, ordinary.highest)
     direction = gradients.cross_entropy(logits.detach(), labels)
-    gradient = gradients.backward(logits, inputs, direction)
+    gradient = network.backward(logits, inputs, direction)
     checks.check_finite(gradient.isfinite().all())
     return {
         "zero_gradient": (gradient == 0).flatten(1).all(1),
@@ -112,7 +113,7 @@ def _climb(ordinary: WhiteBox, model) -> Outcomes:
         return gradients.cross_entropy(logits, labels)
 
     last = ordinary.last(model, gradients.Loss(direction, gradients.cross_entropy_value))
-    watch(scores.predict(model, last, ordinary.highest), ordinary.labels)
+    watch(network.predict(model, last, ordinary.highest), ordinary.labels)
     return {"pgd_last": wrong[-1], "pgd": torch.stack(wrong).any(0), "movement": _movement(torch.stack(values))}
 
 
@@ -212,7 +213,7 @@ def _uniform(images, generator) -> torch.Tensor:
 
 
 def _corner(ball: Linf, generator) -> torch.Tensor:
-    coins = torch.rand(ball.images.shape, generator=generator, device=generator.device).to(ball.images.device)
+    coins = torch.rand(ball.centre.shape, generator=generator, device=generator.device).to(ball.centre.device)
     return torch.where(coins < 0.5, ball.low, ball.high)
 
 

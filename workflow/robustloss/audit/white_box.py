@@ -7,10 +7,10 @@ from typing import Self
 import torch
 from torch import nn
 
-from robustloss.attacks import gradients, scores
-from robustloss.attacks.ascent import Ascent, Success, misclassified
-from robustloss.attacks.neighbourhoods import Linf
-from robustloss.attacks.perturbed import Perturbed
+from robustloss.attacks.parts import gradients, network
+from robustloss.attacks.parts.ascent import Ascent, Success, misclassified
+from robustloss.attacks.parts.balls import Linf
+from robustloss.attacks.parts.perturbed import Perturbed
 
 # The steps together reach this many times across the radius (Madry et al. 2018).
 REACH = 2.5
@@ -56,7 +56,7 @@ class WhiteBox:
 
     def wrong(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Which of `images` (N, C, height, width), made from these, are misclassified."""
-        return misclassified(scores.predict(model, images, self.highest), self.labels, None)
+        return misclassified(network.predict(model, images, self.highest), self.labels, None)
 
     def among(self, which: torch.Tensor, test: Callable[[Self], torch.Tensor]) -> torch.Tensor:
         """The outcome (N,) of a test of the images marked in `which` (N,), the others being left out of it: False."""

@@ -13,7 +13,7 @@ from robustloss.errors import Problem
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def objective(terms: Sequence[dict]) -> tuple[Function, Function]:
+def from_terms(terms: Sequence[dict]) -> tuple[Function, Function]:
     """The value per sample (N,) and the direction (N, K) of `losses.objective(terms)`.
 
     Both are functions of logits (N, K) and labels (N,), in float32 or finer; the direction is autograd's gradient with

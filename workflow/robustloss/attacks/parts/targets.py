@@ -1,7 +1,9 @@
-"""The class that a targeted attack is to reach, chosen from the clean logits."""
+"""The classes that attacks are to reach, chosen from the clean logits."""
 
 import torch
 
+from robustloss.attacks.parts import network
+from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -42,3 +44,27 @@ def every(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """All wrong classes of each sample (N, K - 1)."""
     classes = torch.arange(logits.shape[1] - 1, device=labels.device)
     return classes + (classes >= labels[:, None])
+
+
+def query(
+    target: str | int | None,
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    highest: int,
+) -> torch.Tensor | None:
+    """The targets (N,) of the setting `target` for clean images, at the cost of one query; None for None."""
+    if target is None:
+        return None
+    return choose(target, network.predict(model, images, highest), labels, generator)
+
+
+def finish(found: Perturbed, images: torch.Tensor, labels: torch.Tensor, aims: torch.Tensor | None) -> Perturbed:
+    """`found` with the query for the targets `aims`, and the clean image again where the target is the label itself."""
+    if aims is None:
+        return found
+    away = aims != labels
+    return Perturbed(
+        torch.where(away.view(-1, 1, 1, 1), found.images, images), found.iterations * away, found.queries + 1
+    )

@@ -54,16 +54,6 @@ def check_inputs(model: torch.nn.Module, images: torch.Tensor, labels: torch.Ten
     return highest
 
 
-def check_logits(logits: torch.Tensor, count: int, highest: int) -> None:
-    """Refuse what is not logits (count, classes) with a class `highest`, or has no gradient."""
-    if logits.ndim != 2 or len(logits) != count:
-        raise Problem(f"attack: the model must return logits ({count}, classes), not {tuple(logits.shape)}")
-    if highest >= logits.shape[1]:
-        raise Problem(f"attack: class {highest} is not one of the network's {logits.shape[1]} classes, from 0")
-    if not logits.requires_grad:
-        raise Problem("attack: the logits do not depend on the images differentiably, so there is no gradient")
-
-
 def check_finite(finite: torch.Tensor) -> None:
     if not finite:
         raise Problem("attack: the network's logits or their gradient are NaN or infinite: train it again")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from robustloss.attacks import gradients, leaving, scores
-from robustloss.attacks.perturbed import Perturbed, fixed
+from robustloss.attacks.parts import batches, gradients, network
+from robustloss.attacks.parts.perturbed import Perturbed, fixed
 from robustloss.errors import Problem
 
 # What an attempt makes of the samples in `rows` (n,).
@@ -34,11 +34,11 @@ def worst(
     rows = torch.arange(count, device=device)
     for attempt in attempts:
         if leave:
-            rows = rows[leaving.still_needed(~done[rows], count)]
+            rows = rows[batches.still_needed(~done[rows], count)]
         if not len(rows):
             break
         tried = attempt(rows)
-        succeeded, loss = judge(scores.predict(model, tried.images, highest), rows)
+        succeeded, loss = judge(network.predict(model, tried.images, highest), rows)
         active = ~done[rows]
         better = active & (succeeded | (loss > largest[rows]))
         images = images.index_copy(0, rows, torch.where(better.view(-1, 1, 1, 1), tried.images, images[rows]))

@@ -1,4 +1,4 @@
-"""Attacks that are repeated, from other starts or towards other classes, on the samples that still withstand."""
+"""Batches that samples leave as soon as their question is answered, and rounds of attacks on those that are left."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,16 @@ from types import SimpleNamespace
 
 import torch
 
-from robustloss.attacks import leaving
+
+def still_needed(moving: torch.Tensor, count: int) -> torch.Tensor:
+    """Positions (M,) of the samples of `moving` (N,) that go on, in their order; none when none does.
+
+    They are filled up with samples that have left to a multiple of an eighth of the first batch of `count`: few
+    different sizes, since a GPU chooses its algorithms anew for each. Waits for the device.
+    """
+    left, eighth = int(moving.sum()), max(1, count // 8)
+    size = min(len(moving), -(-left // eighth) * eighth)
+    return moving.argsort(descending=True, stable=True)[:size]
 
 
 @dataclass
@@ -62,8 +71,8 @@ class Rows(SimpleNamespace):
         self.moving = self.moving & (counts[self.sample] == 0)
 
     def shrink(self, results: Results) -> None:
-        """Keep the rows that go on and a few others (see `leaving`)."""
-        kept = leaving.still_needed(self.moving, len(results.merit))
+        """Keep the rows that go on and a few others (see `still_needed`)."""
+        kept = still_needed(self.moving, len(results.merit))
         if len(kept) < len(self.row):
             self.store(results)
             for name, values in vars(self).items():

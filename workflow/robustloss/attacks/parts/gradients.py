@@ -1,7 +1,7 @@
 """The losses that attacks climb: directions in the space of logits, in closed form, and values per sample.
 
 A direction takes logits (N, K) and labels (N,) to (N, K) in float32 or finer, so that no loss graph is needed;
-`forward` and `backward` carry it to the images. It is its loss's gradient up to a positive factor per sample, which a
+`network.backward` carries it to the images. It is its loss's gradient up to a positive factor per sample, which a
 step by the sign or of a given length does not see. `choose` finds the direction and the value that a setting names.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks import checks, terms
+from robustloss.attacks.parts import objectives
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -30,7 +30,7 @@ class Loss(NamedTuple):
 
 
 def choose(loss: str | list[dict]) -> Loss:
-    """The loss of a setting: a name, or the terms of a training objective (see `terms`).
+    """The loss of a setting: a name, or the terms of a training objective (see `objectives`).
 
     "cross_entropy" is the library's, as published, "exact_cross_entropy" and "scaled_cross_entropy" do not underflow;
     "margin" and "dlr" set the label against the strongest other class; "true_logit" is -z_y, on the head
@@ -38,7 +38,7 @@ def choose(loss: str | list[dict]) -> Loss:
     for anything else.
     """
     if isinstance(loss, list | tuple):
-        value, direction = terms.objective(loss)
+        value, direction = objectives.from_terms(loss)
         return Loss(_of_one_class(direction), _of_one_class(value))
     choices = {
         "cross_entropy": Loss(_of_one_class(cross_entropy), _of_one_class(cross_entropy_value)),
@@ -178,24 +178,6 @@ def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     predicted = logits.argmax(1, keepdim=True)
     direction = logits.scatter(1, predicted, -torch.inf).softmax(1) * (negative_entropy - log_f)
     return direction.scatter_(1, predicted, -direction.sum(1, keepdim=True))
-
-
-def forward(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, highest: int):
-    """The images as a leaf that takes a gradient, and their logits; a network that cannot be attacked raises Problem.
-
-    `highest` is the highest class that the attack asks for.
-    """
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model(images)
-    checks.check_logits(logits, len(labels), highest)
-    return images, logits
-
-
-def backward(logits: torch.Tensor, images: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """The gradient with respect to the images of the logits' component along `direction`."""
-    (gradient,) = torch.autograd.grad(logits, images, direction.to(logits.dtype))
-    return gradient
 
 
 def _rival(logits, labels, targets) -> torch.Tensor:

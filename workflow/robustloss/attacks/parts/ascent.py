@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from robustloss.attacks import checks, gradients, leaving
-from robustloss.attacks.neighbourhoods import L2, Linf
-from robustloss.attacks.perturbed import Perturbed, fixed
+from robustloss.attacks.parts import batches, checks, gradients, network
+from robustloss.attacks.parts.balls import L2, Linf
+from robustloss.attacks.parts.perturbed import Perturbed, fixed
 
 # (logits, labels, targets) -> which samples (N,) the attack has succeeded on.
 Success = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -48,7 +48,7 @@ class Ascent:
     def attempt(self, ball: Linf | L2, start: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None):
         """The function that climbs for some of the samples only, for `attempts.worst`."""
         return lambda rows: self.climb(
-            ball.of(rows), start[rows], labels[rows], None if targets is None else targets[rows]
+            ball[rows], start[rows], labels[rows], None if targets is None else targets[rows]
         )
 
     def _last(self, ball, images, labels, targets) -> Perturbed:
@@ -73,10 +73,10 @@ class Ascent:
             moving = moving & ~self.success(scores, labels, targets)
             iterations[rows] += moving
             images = torch.where(moving.view(-1, 1, 1, 1), moved, images)
-            kept = leaving.still_needed(moving, count)
+            kept = batches.still_needed(moving, count)
             if len(kept) < len(rows):
                 found = found.index_copy(0, rows, images)
-                rows, moving, ball, images, labels = rows[kept], moving[kept], ball.of(kept), images[kept], labels[kept]
+                rows, moving, ball, images, labels = rows[kept], moving[kept], ball[kept], images[kept], labels[kept]
                 targets, momentum = (part if part is None else part[kept] for part in (targets, momentum))
             if not len(rows):
                 break
@@ -89,9 +89,9 @@ class Ascent:
 
     def _step(self, ball, images, labels, targets, momentum):
         """The next iterates, the logits of these, and whether all numbers were finite."""
-        images, logits = gradients.forward(self.model, images, labels, self.highest)
+        images, logits = network.forward(self.model, images, labels, self.highest)
         scores = logits.detach()
-        gradient = gradients.backward(logits, images, self.loss.direction(scores, labels, targets))
+        gradient = network.backward(logits, images, self.loss.direction(scores, labels, targets))
         # A sum is finite when its terms are, and costs a quarter of asking each of them.
         finite = (scores.sum() + gradient.sum()).isfinite()
         if momentum is not None:

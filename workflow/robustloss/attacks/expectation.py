@@ -1,0 +1,49 @@
+"""Expectation over a randomised network's answers (EOT; Athalye et al. 2018, Section 5.4.1)."""
+
+import torch
+from torch import nn
+
+from robustloss import attacks
+from robustloss.attacks.parts.perturbed import Perturbed
+from robustloss.errors import Problem
+
+
+def perturb(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    draws: int,
+    attack: dict,
+) -> Perturbed:
+    """What `attack`, another attack with its settings, makes of the images on the mean of `draws` answers of `model`.
+
+    Its gradient is that of the mean of the logits over fresh draws, so that what one draw hides the others show. A
+    network that answers the same twice is not random, and is asked once instead of `draws` times. Queries count every
+    answer. Raises Problem for settings out of range, and as the attack does.
+    """
+    if type(draws) is not int or draws < 1:
+        raise Problem(f"attack expectation: draws is a whole number from 1, not {draws!r}")
+    if not _is_random(model, images):
+        return attacks.run(attack, model, images, labels, generator)
+    found = attacks.run(attack, Mean(model, draws), images, labels, generator)
+    return found._replace(queries=found.queries * draws)
+
+
+class Mean(nn.Module):
+    """The mean of the logits (N, K) of `draws` passes; in evaluation mode, as the network is."""
+
+    def __init__(self, model: nn.Module, draws: int) -> None:
+        super().__init__()
+        self.model, self.draws = model, draws
+        self.train(model.training)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
+
+
+@torch.no_grad()
+def _is_random(model: nn.Module, images: torch.Tensor) -> bool:
+    few = images[:8]
+    return not torch.equal(model(few), model(few))

@@ -1,0 +1,1 @@
+"""What attacks are made of; none of these modules is an attack."""
