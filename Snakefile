@@ -11,6 +11,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/attack.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/papers.smk"
 
 

@@ -224,3 +224,65 @@ def test_every_paper_s_yaml_is_valid_at_every_scale(settings):
     for path in sorted((ROOT / "workflow/papers").glob("*.yaml")):
         for scale in ("demo", "short", "paper"):
             config.load(settings | {"scale": scale, "papers": [path.stem]})
+
+
+def transferred(source, **attack) -> dict:
+    """Table 3's networks attacked with examples of `source`."""
+    found = {"name": "transfer", "source": source, "attack": {"name": "fgsm", "epsilon": 0.01} | attack}
+    return {"experiments": {"table3": {"attacks": ["moved"]}}, "attacks": {"moved": found}}
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("9", "experiments.table3.attacks: moved, source: there is no '9'"),
+        ({"experiment": "table3", "row": "9"}, "attacks: moved, source: there is no '9'"),
+        ({"experiment": "tabel3", "row": "1"}, "source: there is no 'tabel3'; did you mean 'table3'?"),
+        ({"row": "1"}, "attacks.moved.source: the key 'experiment' is missing"),
+        (1, "attacks.moved.source: 1 is not the label of a row of the same experiment, or {experiment: ..., row: ...}"),
+    ],
+)
+def test_a_source_is_a_row_that_there_is(settings, source, sentence):
+    assert sentence in refused(settings, transferred(source))
+
+
+def test_a_source_has_the_attacked_network_s_data(settings):
+    section = transferred({"experiment": "table4", "row": "1"})
+    config.load(settings | {"ding2025": section})
+    clip = config.read_yaml(config.WORKFLOW / "papers/ding2025.yaml")["scales"]["demo"]["data"]["surgical"]
+    section["experiments"]["table4"] = {"data": "other"}
+    section["scales"] = {name: {"data": {"other": clip}} for name in ("demo", "short", "paper")}
+    assert "moved, source: table4 has other data, other: name a row on the same" in refused(settings, section)
+
+
+def test_an_attack_within_another_is_checked(settings):
+    assert "attacks.moved.attack: unknown key 'epsilonn'" in refused(settings, transferred("1", epsilonn=0.1))
+    assert "moved.attack: there is no 'fgms' in attacks; did you mean" in refused(
+        settings, transferred("1", name="fgms")
+    )
+
+
+def test_training_knows_no_other_network(settings):
+    perturbation = {"name": "transfer", "source": "1", "attack": {"name": "fgsm", "epsilon": 0.01}}
+    assert "perturbations.moved: training knows no other network" in refused(
+        settings, {"perturbations": {"moved": perturbation}}
+    )
+
+
+def test_audits_are_checked(settings):
+    assert "experiments.table3.audit: there is no 'surgicl'" in refused(
+        settings, {"experiments": {"table3": {"audit": "surgicl"}}}
+    )
+    assert "audits.surgical: unknown key 'step'; did you mean 'steps'?" in refused(
+        settings, {"audits": {"surgical": {"step": 3}}}
+    )
+    assert "audits.surgical: epsilon: 2 is not a fraction of the pixel range" in refused(
+        settings, demo(audits={"surgical": {"epsilon": 2}})
+    )
+    assert "audited.table3: there is no '11'" in refused(settings, demo(audited={"table3": ["11"]}))
+
+
+def test_a_warm_up_is_a_number_of_epochs(settings):
+    assert "warm_up: 0 is not a whole number of epochs from 1" in refused(
+        settings, demo(training={"default": {"warm_up": 0}})
+    )

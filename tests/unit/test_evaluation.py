@@ -101,6 +101,28 @@ def test_a_larger_epsilon_is_never_survived_better(run, bars):
     assert found[-1] < found[0]
 
 
+def test_a_source_is_the_last_network_of_a_run_beside(run, bars, spec):
+    training.train(spec | {"seed": 4}, bars, run.parent / "twin", "cpu")
+    pgd = {key: PGD[key] for key in ("name", "epsilon", "step_size", "steps")}
+    transfer = {"name": "transfer", "source": "twin", "attack": pgd}
+    scope = {"split": "evaluation", "epochs": "last", "count": None}
+    evaluation.attack(run.parent / "twin", bars, PGD | {"epochs": "last"}, run / "twin", "cpu")
+    evaluation.attack(run, bars, scope | transfer, run / "transfer", "cpu")
+    evaluation.attack(
+        run, bars, scope | {"name": "worst_case", "attacks": [transfer, PGD | {"steps": 1}]}, run / "worst", "cpu"
+    )
+    white, moved, worst = (
+        outcomes.load(outcomes.outcomes_path(run / name, 2)) for name in ("twin", "transfer", "worst")
+    )
+    # The perturbation is the one that was made for the other network; what it does is seen on this one.
+    assert np.array_equal(moved["linf"], white["linf"]) and np.allclose(moved["l2"], white["l2"])
+    assert np.array_equal(moved["clean_predictions"], logits_of(run, bars, 2, "evaluation").argmax(1))
+    fooled = (moved["clean_predictions"] == moved["labels"]) & (moved["adversarial_predictions"] != moved["labels"])
+    assert np.array_equal(worst["broken_by"] == 0, fooled)
+    record = read_json(run / "transfer" / "attack.json")
+    assert record["spec"]["source"] == "twin"
+
+
 def test_finished_epochs_are_not_attacked_again(run, bars, monkeypatch):
     directory = run / "attacks" / "pgd"
     evaluation.attack(run, bars, PGD, directory, "cpu")

@@ -71,7 +71,8 @@ def test_a_changed_weight_is_a_new_run_for_that_function_alone(base):
 def test_a_changed_epsilon_is_a_new_attack_on_the_same_runs(base):
     changed = planned({"attacks": {"pgd": {"epsilon": "4/255"}}})
     assert changed.runs == base.runs
-    assert not set(changed.attacks) & set(base.attacks)
+    pgd = [{name for name in plan.attacks if name.startswith("pgd")} for plan in (base, changed)]
+    assert len(pgd[0]) == len(pgd[1]) and not pgd[0] & pgd[1]
 
 
 def test_a_seed_added_is_new_runs_only(base):
@@ -125,7 +126,10 @@ def test_a_head_is_part_of_the_run_and_its_code_of_all_that_is_computed_with_it(
     assert old["run"] != new["run"]
     assert Path(old["features"]).name != Path(new["features"]).name
     assert Path(old["attacks"]["pgd"]).name != Path(new["attacks"]["pgd"]).name
-    assert before["table4"] == after["table4"]
+    # The honest attack takes adversarial examples of table 3's networks.
+    for label, rows in before["table4"].items():
+        for old, new in zip(rows, after["table4"][label], strict=True):
+            assert (old["run"], old["attacks"]["pgd"]) == (new["run"], new["attacks"]["pgd"])
 
 
 def test_a_second_objective_is_part_of_the_run(base, monkeypatch):
@@ -211,3 +215,57 @@ def test_a_model_that_two_experiments_share_is_trained_once(base):
     changed = planned({"experiments": {"again": again}})
     assert changed.runs == base.runs
     assert names(changed, "again")["CE"] == names(changed)["1"]
+
+
+def test_an_audit_is_named_by_its_settings_and_its_source(base):
+    rows = base.manifests["ding2025"]["rows"]
+    audited = {label: run["audit"] for label, (run,) in rows["table3"].items() if "audit" in run}
+    assert list(audited) == ["1", "6"]
+    name = Path(audited["6"]).name
+    source = names(base)["1"][0]
+    assert json.loads(base.audits[name])["source"] == source
+    assert base.sources[name] == [source]
+    assert f"{audited['6']}/audit.json" in runs.results(base.manifests["ding2025"])
+    # A network's own adversarial examples are no transfer.
+    own = Path(audited["1"]).name
+    assert "source" not in json.loads(base.audits[own])
+    assert base.sources[own] == []
+    changed = planned({"scales": {"demo": {"audits": {"surgical": {"steps": 12}}}}})
+    assert changed.runs == base.runs and changed.attacks == base.attacks
+    assert not set(changed.audits) & set(base.audits)
+
+
+def from_row_7(attack: dict) -> dict:
+    """Table 3's networks attacked by pgd, and by what `attack` makes on row 7's."""
+    transfer = {"name": "transfer", "source": {"experiment": "table3", "row": "7"}, "attack": attack}
+    return {"attacks": {"transfer": transfer}, "experiments": {"table3": {"attacks": ["pgd", "transfer"]}}}
+
+
+def test_transfer_names_the_source_s_run_and_climbs_the_source_s_objective():
+    plan = planned(from_row_7({"name": "fgsm", "epsilon": 0.01, "loss": "training"}))
+    for label, (run,) in plan.manifests["ding2025"]["rows"]["table3"].items():
+        spec = json.loads(plan.attacks[Path(run["attacks"]["transfer"]).name])
+        assert spec["source"] == names(plan)["7"][0], label
+        assert [term["loss"] for term in spec["attack"]["loss"]] == ["cross_entropy", "entropy"]
+        assert plan.sources[Path(run["attacks"]["transfer"]).name] == [spec["source"]]
+
+
+def test_an_ensemble_leaves_out_the_network_s_own_examples(base):
+    (own,), (other,) = (base.manifests["ding2025"]["rows"]["table3"][label] for label in ("1", "6"))
+    members = [
+        [member["name"] for member in json.loads(base.attacks[Path(run["attacks"]["honest"]).name])["attacks"]]
+        for run in (own, other)
+    ]
+    assert "transfer" in members[1]
+    assert members[0] == [name for name in members[1] if name != "transfer"]
+
+
+def test_the_code_of_an_attack_within_another_is_part_of_its_name(monkeypatch):
+    digest = runs.code_digest
+    inner = "robustloss.attacks.fgsm"
+    section = from_row_7({"name": "fgsm", "epsilon": 0.01})
+    before = planned(section)
+    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (inner in modules))
+    after = planned(section)
+    changed = set(after.attacks) - set(before.attacks)
+    assert changed and all(name.startswith("transfer") for name in changed)

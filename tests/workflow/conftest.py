@@ -26,6 +26,19 @@ SHRUNKEN = {
     "networks": {"resnet": {"width": 4}, "efficientnet": {"width": 4}},
     "training": {"default": {"epochs": 2}},
     "attacks": {"pgd": {"count": 10, "steps": 2}},
+    # One audit, of row 0, that tries the examples of row 8.
+    "attacked": {"table3": ["pgd"], "table4": ["pgd"]},
+    "audits": {
+        "surgical": {
+            "source": {"experiment": "table3", "row": "8"},
+            "count": 10,
+            "steps": 2,
+            "restarts": 1,
+            "queries": 2,
+            "draws": 2,
+        }
+    },
+    "audited": {"table3": ["0"], "table4": []},
 }
 
 

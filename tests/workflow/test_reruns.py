@@ -13,14 +13,15 @@ pytestmark = pytest.mark.xdist_group("study")
 
 def losses_of(jobs: dict, rule: str) -> list[str]:
     """The runs of a rule's jobs, without their digests."""
-    return sorted(wildcards.split("run=")[1].split(",")[0].rsplit("-", 1)[0] for wildcards in jobs[rule])
+    return sorted(wildcards.split("run=")[1].split(",")[0].rsplit("-", 1)[0] for wildcards in jobs.get(rule, ()))
 
 
-def assert_these_runs_only(jobs: dict, *runs: str) -> None:
-    """Their training, attacks and features, and the paper; nothing else."""
-    assert set(jobs) == {"train", "attack", "features"} | COLLECTED
+def assert_these_runs_only(jobs: dict, *runs: str, audited: tuple[str, ...] = ()) -> None:
+    """Their training, attacks and features, audits of some runs, and the paper; nothing else."""
+    assert set(jobs) == {"train", "attack", "features", *(["audit"] if audited else [])} | COLLECTED
     for rule in ("train", "attack", "features"):
         assert losses_of(jobs, rule) == sorted(runs)
+    assert losses_of(jobs, "audit") == sorted(audited)
 
 
 def test_nothing_changed_nothing_runs(study):
@@ -67,12 +68,14 @@ def test_what_cannot_change_a_number_in_the_library(study, file, old, new):
 
 
 def test_the_code_of_one_loss(study):
+    """The audit of another run takes examples of row 8, which the loss trains."""
     study.edit("workflow/robustloss/losses/entropy.py", "def loss(", "EXTRA = 1\n\n\ndef loss(")
     assert_these_runs_only(
         study.scheduled(),
         "cholec80-sim-small-1cross_entropy+1entropy-inverse-time-s0",
         "cholec80-sim-small-1cross_entropy-1entropy-inverse-time-s0",
         "cholec80-sim-small_separable-1cross_entropy-1entropy-inverse-time-s0",
+        audited=("cholec80-sim-small-1cross_entropy-constant-s0",),
     )
 
 
@@ -98,7 +101,7 @@ def test_a_seed_added(study):
     settings = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(settings | {"seeds": [0, 1]}))
     jobs = study.scheduled()
-    assert set(jobs) == {"train", "attack", "features"} | COLLECTED
+    assert set(jobs) == {"train", "attack", "audit", "features"} | COLLECTED
     assert all("-s1-" in run or "-s1001-" in run for run in jobs["train"])
     assert len(jobs["train"]) == RUNS
 

@@ -99,6 +99,13 @@ def attack(options) -> None:
     attack(options.run, prepared.load(options.data), options.spec, options.out, options.device)
 
 
+def audit(options) -> None:
+    from robustloss.audit import audit
+    from robustloss.data import prepared
+
+    audit(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+
+
 def count(options) -> None:
     from robustloss.counts import write_table
 
@@ -134,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     stage(train, "train one network", "spec", "data", "out", "device", "pretrained")
     stage(features, "measure a run on clean images", "run", "data", "out", "device")
     stage(attack, "attack a run", "run", "data", "spec", "out", "device")
+    stage(audit, "look for signs of gradient masking in a run", "run", "data", "spec", "out", "device")
     stage(paper, "render a paper's notebook", "notebook", "manifest", "out")
     return parser
 

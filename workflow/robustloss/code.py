@@ -92,14 +92,31 @@ def settings_of(family: str, spec: dict) -> dict:
     return {key: value for key, value in spec.items() if key not in FRAMES[family]}
 
 
+def parts_of(attack: dict) -> list[dict]:
+    """The attacks that another one is made of, as they stand in its settings."""
+    return [*attack.get("attacks", []), *([attack["attack"]] if "attack" in attack else [])]
+
+
+def sources_of(attack: dict) -> list:
+    """What an attack, or what it is made of, names as the networks whose adversarial examples it takes, each once."""
+    found = [attack["source"]] if "source" in attack else []
+    found += [source for part in parts_of(attack) for source in sources_of(part)]
+    return [source for number, source in enumerate(found) if source not in found[:number]]
+
+
 def members_of(ensemble: dict) -> list[dict]:
     """The attacks of an ensemble; those that take an `epsilon` and name none have the ensemble's."""
-    found = []
-    for member in ensemble["attacks"]:
-        own = isinstance(member, dict) and member.get("name") in plugins("attacks")
-        takes = own and any("epsilon" in names for names in parameters(plugin("attacks", member["name"]), "perturb"))
-        found.append({"epsilon": ensemble["epsilon"]} | member if takes and "epsilon" in ensemble else member)
-    return found
+    return [_within(ensemble.get("epsilon"), member) for member in ensemble["attacks"]]
+
+
+def _within(epsilon: float | None, attack: dict) -> dict:
+    """`attack`, or the one that it rests on, with `epsilon` where it takes one and names none."""
+    if epsilon is None or not isinstance(attack, dict) or attack.get("name") not in plugins("attacks"):
+        return attack
+    if "attack" in attack:
+        return attack | {"attack": _within(epsilon, attack["attack"])}
+    takes = any("epsilon" in names for names in parameters(plugin("attacks", attack["name"]), "perturb"))
+    return {"epsilon": epsilon} | attack if takes else attack
 
 
 def check_settings(where: str, module: str, function: str, settings) -> None:

@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from robustloss.claims import statements
 from robustloss.code import (
     FRAMES,
     FUNCTIONS,
@@ -20,6 +21,7 @@ from robustloss.code import (
     plugin,
     plugins,
     settings_of,
+    sources_of,
 )
 from robustloss.errors import Problem
 
@@ -144,12 +146,80 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
             _known(f"{where}: figures.{name}.rows", label, paper["experiments"][figure["experiment"]]["rows"])
     for name, scale in paper["scales"].items():
         _check_scale(f"{where}: scales.{name}", scale, paper, folder)
+    for name, experiment in paper["experiments"].items():
+        _check_measured(f"{where}: experiments.{name}", experiment, paper)
+    for name, claim in paper.get("claims", {}).items():
+        paper["claims"][name] = _checked_claim(f"{where}: claims.{name}", claim, paper, folder)
     return paper
 
 
-def _check_rows(where: str, experiment: dict, paper: dict) -> None:
+def _checked_claim(where: str, claim: dict, paper: dict, folder: Path) -> dict:
+    """The claim with all its comparisons told in full, or the sentence that its page is to fail with.
+
+    A claim that names what is not there is no reason to keep back other pages.
+    """
+    try:
+        comparisons = statements.comparisons_of(claim)
+        for comparison in comparisons:
+            check(comparison, "paper", where, folder, part="comparison")
+            statements.check(where, comparison)
+            _check_comparison(where, comparison, paper)
+    except Problem as problem:
+        return {"problem": str(problem)}
+    told = [comparison | {"data": _published_data(comparison["experiment"], paper)} for comparison in comparisons]
+    return {"claim": claim["claim"], "source": claim["source"], "comparisons": told}
+
+
+def _check_comparison(where: str, comparison: dict, paper: dict) -> None:
+    named = [key for key in ("experiment", "against_experiment", "honest_experiment") if key in comparison]
+    for key in named:
+        _known(f"{where}.{key}", comparison[key], paper["experiments"])
+    own, other, judged = (
+        paper["experiments"][comparison.get(key, comparison["experiment"])]
+        for key in ("experiment", "against_experiment", "honest_experiment")
+    )
+    if len({experiment["data"] for experiment in (own, other, judged)}) > 1:
+        raise Problem(f"{where}: {', '.join(comparison[key] for key in named)} have different data: name others")
+    for key, experiment in (("row", own), ("against", other)):
+        for label in statements.several(comparison[key]):
+            _known(f"{where}.{key}", label, experiment["rows"])
+    attacks = {"attack": own, "against_attack": other, "honest": judged}
+    for key, experiment in attacks.items():
+        for label in statements.several(comparison.get(key, [])):
+            _known(f"{where}.{key}", label, experiment.get("attacks", paper["attacks"]))
+
+
+def _published_data(experiment: str, paper: dict) -> str:
+    """The data set that the paper's own numbers are of: that of the scale `paper`."""
+    name = paper["experiments"][experiment]["data"]
+    return paper["scales"].get("paper", {}).get("data", {}).get(name, {"name": name})["name"]
+
+
+def _check_measured(where: str, experiment: dict, paper: dict) -> None:
+    """The attacks and the audit of an experiment, and the rows whose adversarial examples they take."""
     for label in experiment.get("attacks", []):
         _known(f"{where}.attacks", label, paper["attacks"])
+    if "audit" in experiment:
+        _known(f"{where}.audit", experiment["audit"], paper.get("audits", {}))
+        _check_sources(f"{where}.audit {experiment['audit']}", paper["audits"][experiment["audit"]], experiment, paper)
+    for label in experiment.get("attacks", paper["attacks"]):
+        _check_sources(f"{where}.attacks: {label}", paper["attacks"][label], experiment, paper)
+
+
+def _check_sources(where: str, attack: dict, experiment: dict, paper: dict) -> None:
+    for source in sources_of(attack):
+        other, label = experiment, source
+        if isinstance(source, dict):
+            _known(f"{where}, source", source["experiment"], paper["experiments"])
+            other, label = paper["experiments"][source["experiment"]], source["row"]
+        _known(f"{where}, source", label, other["rows"])
+        if other["data"] != experiment["data"]:
+            raise Problem(
+                f"{where}, source: {source['experiment']} has other data, {other['data']}: name a row on the same"
+            )
+
+
+def _check_rows(where: str, experiment: dict, paper: dict) -> None:
     for label, row in experiment["rows"].items():
         for key in ("objective", "clean", "perturbation", "defence"):
             if key in row:
@@ -168,6 +238,13 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
         _known(f"{where}.rows", name, paper["experiments"])
         for label in labels:
             _known(f"{where}.rows.{name}", label, paper["experiments"][name]["rows"])
+    for name, labels in scale.get("audited", {}).items():
+        _known(f"{where}.audited", name, paper["experiments"])
+        for label in labels:
+            _known(f"{where}.audited.{name}", label, paper["experiments"][name]["rows"])
+    for name, audit in scale.get("audits", {}).items():
+        _known(f"{where}.audits", name, paper.get("audits", {}))
+        check(paper["audits"][name] | audit, "paper", f"{where}.audits.{name}", folder, part="audit")
     for name, labels in scale.get("attacked", {}).items():
         _known(f"{where}.attacked", name, paper["experiments"])
         for label in labels:
@@ -184,6 +261,8 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
                 raise Problem(
                     f"{where}.perturbations.{name}: '{key}' belongs to attacks, not to training: leave it out"
                 )
+        if sources_of(perturbation):
+            raise Problem(f"{where}.perturbations.{name}: training knows no other network: leave transfer out")
     if "counts" in paper:
         _known(f"{where}.data, whose frames Table 1 counts,", paper["counts"], scale["data"])
     for name, experiment in paper["experiments"].items():
@@ -220,6 +299,8 @@ def _check_attack(where: str, attack: dict, folder: Path) -> None:
     _check_plugin(where, "attacks", attack)
     for term in attack["loss"] if isinstance(attack.get("loss"), list) else []:
         _check_plugin(f"{where}.loss", "losses", term, "loss")
+    if "attack" in attack:
+        _check_attack(f"{where}.attack", attack["attack"], folder)
     for number, member in enumerate(members_of(attack) if "attacks" in attack else []):
         _check_attack(f"{where}.attacks.{number}", member, folder)
 

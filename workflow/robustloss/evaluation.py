@@ -31,11 +31,12 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
     kept = checkpoints.epochs(record["spec"])
     epochs = kept if spec["epochs"] == "all" else kept[-1:]
     images = Images(data, spec["split"], where, _chosen(data, spec))
+    attacked = _resolved(spec, run.parent, data, where)
     for epoch in track(epochs, directory.name):
         path = outcomes.outcomes_path(directory, epoch)
         if not path.exists():
             model = models.evaluation_copy(checkpoints.network(run, record, data, epoch), where)
-            _attack_epoch(model, images, spec, epoch, path)
+            _attack_epoch(model, images, attacked, epoch, path)
     _summarise(directory, epochs, spec, record, watch.environment(where))
 
 
@@ -44,6 +45,20 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
     available = len(data.labels(spec["split"]))
     count = min(spec["count"] or available, available)
     return torch.linspace(0, available - 1, count, dtype=torch.float64).round().long()
+
+
+def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> dict:
+    """`spec` with the networks, after their last epochs, of the runs that it or its parts name as sources."""
+    found = dict(spec)
+    if "source" in spec:
+        record = checkpoints.open_run(runs / spec["source"], data)
+        last = checkpoints.epochs(record["spec"])[-1]
+        found["source"] = models.evaluation_copy(checkpoints.network(runs / spec["source"], record, data, last), where)
+    if "attack" in spec:
+        found["attack"] = _resolved(spec["attack"], runs, data, where)
+    if "attacks" in spec:
+        found["attacks"] = [_resolved(member, runs, data, where) for member in spec["attacks"]]
+    return found
 
 
 def _attack_epoch(model: torch.nn.Module, images: Images, spec: dict, epoch: int, path: Path) -> None:

@@ -8,10 +8,11 @@ are not seen.
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustloss.code import code_digest, plugin, settings_of
+from robustloss.code import code_digest, parts_of, plugin, settings_of, sources_of
 from robustloss.config import head_of
 from robustloss.errors import Problem
 from robustloss.files import canonical, digest
@@ -20,6 +21,10 @@ from robustloss.files import canonical, digest
 REPEAT_STRIDE = 1000
 # Where the ImageNet weights of a network are expected, below data_root.
 PRETRAINED = {"resnet50": "resnet50-11ad3fa6.pth", "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.pth"}
+
+# A row, by its label in one's own experiment or by experiment and row -> name and specification of its run with one's
+# own seed.
+Train = Callable[[str | dict], tuple[str, dict]]
 
 
 @dataclass
@@ -30,6 +35,8 @@ class Plan:
     data: dict[str, str] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     attacks: dict[str, str] = field(default_factory=dict)
+    audits: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, list[str]] = field(default_factory=dict)  # attack or audit -> runs whose networks it uses
     raw_of: dict[str, str] = field(default_factory=dict)  # data set -> folder of its raw files
     data_of: dict[str, str] = field(default_factory=dict)  # run -> data set
     weights_of: dict[str, str] = field(default_factory=dict)  # run -> file of pretrained weights
@@ -65,6 +72,7 @@ def results(manifest: dict) -> list[str]:
     """The records that a paper's tables and figures are made from."""
     chosen = [run for rows in manifest["rows"].values() for row in rows.values() for run in row]
     files = {f"{run['features']}/features.json" for run in chosen}
+    files |= {f"{run['audit']}/audit.json" for run in chosen if "audit" in run}
     return sorted(files | {f"{attack}/attack.json" for run in chosen for attack in run["attacks"].values()})
 
 
@@ -112,7 +120,7 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
             chosen = seeds if label in wanted else []
-            rows[label] = [_plan_run(result, study, name, row, seed) for seed in chosen]
+            rows[label] = [_plan_run(result, study, name, label, seed) for seed in chosen]
     return manifest
 
 
@@ -149,10 +157,41 @@ def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     return name
 
 
-def _plan_run(result: Plan, study: Study, name: str, row: dict, seed: int) -> dict:
+def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> dict:
+    """A row's run and what is measured of it, as the manifest lists them."""
     paper, scale = study.paper, study.scale
     experiment = paper["experiments"][name]
+    row = experiment["rows"][label]
+
+    def train(row: str | dict) -> tuple[str, dict]:
+        where, which = (row["experiment"], row["row"]) if isinstance(row, dict) else (name, row)
+        chosen = paper["experiments"][where]
+        return _plan_training(result, study, chosen, chosen["rows"][which], seed)
+
+    run, spec = train(label)
+    directory = f"results/runs/{run}"
+    features = name_of("features", {}, "robustloss.features", *_network_modules(spec["model"]))
     attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
+    attacks = {
+        attack: _plan_attack(result, study, _attack(study, "attacks", attack), row, run, spec, train)
+        for attack in sorted(attacked)
+    }
+    entry = {
+        "seed": spec["seed"],
+        "run": run,
+        "directory": directory,
+        "features": f"{directory}/{features}",
+        "attacks": {attack: f"{directory}/attacks/{planned}" for attack, planned in attacks.items()},
+    }
+    if "audit" in experiment and label in scale.get("audited", {}).get(name, experiment["rows"]):
+        settings = _attack(study, "audits", experiment["audit"])
+        entry["audit"] = f"{directory}/audits/{_plan_audit(result, study, settings, row, run, spec, train)}"
+    return entry
+
+
+def _plan_training(result: Plan, study: Study, experiment: dict, row: dict, seed: int) -> tuple[str, dict]:
+    """The name and specification of a row's run."""
+    paper, scale = study.paper, study.scale
     training = scale["training"][experiment.get("training", "default")]
     objective = paper["objectives"][row["objective"]]
     model, weights = _network(study, experiment, objective)
@@ -171,7 +210,7 @@ def _plan_run(result: Plan, study: Study, name: str, row: dict, seed: int) -> di
         }
     )
     if "perturbation" in row:
-        spec["perturbation"] = _attack(study, "perturbations", row["perturbation"], spec)
+        spec["perturbation"] = _climbing(_attack(study, "perturbations", row["perturbation"]), spec)
         spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
     modules = ["robustloss.training", *_network_modules(model), *_loss_modules(spec)]
     if "perturbation" in spec:
@@ -182,16 +221,7 @@ def _plan_run(result: Plan, study: Study, name: str, row: dict, seed: int) -> di
     result.data_of[run] = data
     if weights:
         result.weights_of[run] = weights
-    directory = f"results/runs/{run}"
-    features = name_of("features", {}, "robustloss.features", *_network_modules(model))
-    attacks = {label: _plan_attack(result, study, label, row, spec) for label in sorted(attacked)}
-    return {
-        "seed": spec["seed"],
-        "run": run,
-        "directory": directory,
-        "features": f"{directory}/{features}",
-        "attacks": {label: f"{directory}/attacks/{attack}" for label, attack in attacks.items()},
-    }
+    return run, spec
 
 
 def _network(study: Study, experiment: dict, objective: dict) -> tuple[dict, str | None]:
@@ -203,32 +233,67 @@ def _network(study: Study, experiment: dict, objective: dict) -> tuple[dict, str
     return network, weights
 
 
-def _attack(study: Study, section: str, label: str, run: dict) -> dict:
-    """An attack of the paper as its scale has it; the loss `training` becomes the run's own objective."""
-    return _climbing(plain(study.paper[section][label] | study.scale.get(section, {}).get(label, {})), run)
+def _attack(study: Study, section: str, label: str) -> dict:
+    """An attack, perturbation or audit of the paper as its scale has it."""
+    return plain(study.paper[section][label] | study.scale.get(section, {}).get(label, {}))
 
 
 def _climbing(attack: dict, run: dict) -> dict:
+    """`attack` on the run of a specification: the loss `training` is the run's own objective."""
     attack = attack | {"loss": run["objective"]} if attack.get("loss") == "training" else attack
-    return (
-        attack | {"attacks": [_climbing(member, run) for member in attack["attacks"]]}
-        if "attacks" in attack
-        else attack
-    )
+    if "attack" in attack and "source" not in attack:
+        return attack | {"attack": _climbing(attack["attack"], run)}
+    if "attacks" in attack:
+        return attack | {"attacks": [_climbing(member, run) for member in attack["attacks"]]}
+    return attack
 
 
-def _plan_attack(result: Plan, study: Study, label: str, row: dict, run: dict) -> str:
-    scope = {"split": "evaluation", "epochs": run.get("keep", "all"), "count": None}
-    spec = scope | _attack(study, "attacks", label, run)
-    modules = ["robustloss.evaluation", *_attack_modules(spec), *_network_modules(run["model"])]
-    if "defence" in row:
-        spec["defence"] = plain(study.paper["defences"][row["defence"]])
-        modules.append(plugin("defences", spec["defence"]["name"]))
+def _transferred(attack: dict, own: str, train: Train) -> dict:
+    """`attack` with the names of the runs that it transfers from; an ensemble leaves out what comes from `own`."""
+    if "source" in attack:
+        source, spec = train(attack["source"])
+        return attack | {"source": source, "attack": _climbing(attack["attack"], spec)}
+    if "attack" in attack:
+        return attack | {"attack": _transferred(attack["attack"], own, train)}
+    if "attacks" in attack:
+        members = [_transferred(member, own, train) for member in attack["attacks"]]
+        return attack | {"attacks": [member for member in members if member.get("source") != own]}
+    return attack
+
+
+def _plan_attack(result: Plan, study: Study, attack: dict, row: dict, run: str, trained: dict, train: Train) -> str:
+    scope = {"split": "evaluation", "epochs": trained.get("keep", "all"), "count": None}
+    spec = scope | _transferred(_climbing(attack, trained), run, train)
+    modules = ["robustloss.evaluation", *_attack_modules(spec), *_network_modules(trained["model"])]
+    spec, modules = _defended(study, spec, row, modules)
     own = settings_of("attacks", spec)
     parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
     name = name_of("-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])]), spec, *modules)
     result.attacks[name] = canonical(spec)
+    result.sources[name] = sorted(sources_of(spec))
     return name
+
+
+def _plan_audit(result: Plan, study: Study, audit: dict, row: dict, run: str, trained: dict, train: Train) -> str:
+    spec = {"split": "evaluation"} | audit
+    if "source" in spec:
+        spec["source"] = train(spec["source"])[0]
+        # A network's own examples are no transfer.
+        spec = {key: value for key, value in spec.items() if key != "source" or value != run}
+    modules = ["robustloss.audit", *_network_modules(trained["model"])]
+    spec, modules = _defended(study, spec, row, modules)
+    name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *modules)
+    result.audits[name] = canonical(spec)
+    result.sources[name] = sorted(sources_of(spec))
+    return name
+
+
+def _defended(study: Study, spec: dict, row: dict, modules: list[str]) -> tuple[dict, list[str]]:
+    """The specification and modules of a measurement of `row`, under its defence if it has one."""
+    if "defence" not in row:
+        return spec, modules
+    defence = plain(study.paper["defences"][row["defence"]])
+    return spec | {"defence": defence}, [*modules, plugin("defences", defence["name"])]
 
 
 def _loss_modules(spec: dict) -> list[str]:
@@ -240,7 +305,7 @@ def _attack_modules(spec: dict) -> list[str]:
     """The modules that an attack, the objective that it climbs and the attacks of an ensemble come from."""
     terms = spec["loss"] if isinstance(spec.get("loss"), list) else []
     losses = [plugin("losses", term["loss"]) for term in terms]
-    members = [module for member in spec.get("attacks", []) for module in _attack_modules(member)]
+    members = [module for member in parts_of(spec) for module in _attack_modules(member)]
     return [plugin("attacks", spec["name"]), *losses, *members]
 
 

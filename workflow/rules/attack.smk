@@ -5,6 +5,7 @@ rule attack:
     input:
         run=ancient("results/runs/{run}/run.json"),
         data=ancient(run_data),
+        sources=ancient(attack_sources),
     output:
         record="results/runs/{run}/attacks/{attack}/attack.json",
         epochs="results/runs/{run}/attacks/{attack}/epochs.csv",

@@ -34,6 +34,7 @@ wildcard_constraints:
     data=r"[^/]+",
     run=r"[^/]+",
     attack=r"[^/]+",
+    audit=r"[^/]+",
     features=r"features-[0-9a-f]+",
 
 
@@ -83,6 +84,22 @@ def pretrained_weights(wildcards):
 
 def attack_spec(wildcards):
     return PLAN.attacks[wildcards.attack]
+
+
+def audit_spec(wildcards):
+    return PLAN.audits[wildcards.audit]
+
+
+def attack_sources(wildcards):
+    return source_runs(wildcards.attack)
+
+
+def audit_sources(wildcards):
+    return source_runs(wildcards.audit)
+
+
+def source_runs(name):
+    return expand("results/runs/{run}/run.json", run=PLAN.sources[name])
 
 
 def counted_data(wildcards):

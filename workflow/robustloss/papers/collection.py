@@ -1,7 +1,7 @@
 """All that a paper's manifest names: its runs by table and row, and what the paper printed there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustloss import files, reference
@@ -69,6 +69,19 @@ class Collection:
         return [cell.row for cell in self.reference.cells if cell.item == table]
 
 
+@dataclass(frozen=True)
+class Watched(Collection):
+    """A collection that notes the names of the runs that it is asked for: those that a figure rests on."""
+
+    asked: dict[str, None] = field(default_factory=dict)
+
+    def of(self, table: str, row: str) -> list[Run]:
+        """The runs of one row."""
+        runs = super().of(table, row)
+        self.asked.update(dict.fromkeys(run.name for run in runs))
+        return runs
+
+
 def read(manifest: str | Path) -> Collection:
     """Read a manifest, searched for from the working directory upwards, and every file that it names."""
     root = _root(Path(manifest))
@@ -95,8 +108,8 @@ def _root(manifest: Path) -> Path:
 
 
 def _read_once(known: dict[tuple, Run], root: Path, entry: dict) -> Run:
-    """One object for a run with the same attacks, whichever rows ask for it."""
-    key = (entry["run"], *sorted(entry["attacks"].items()))
+    """One object for a run with the same attacks, audit and measurements, whichever rows ask for it."""
+    key = (entry["run"], entry.get("audit"), *sorted((entry["attacks"] | entry.get("measured", {})).items()))
     if key not in known:
         known[key] = measured.read(root, entry)
     return known[key]

@@ -1,14 +1,18 @@
 """One run as its files tell it: training, features per epoch and class, attacks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from robustloss import files
+from robustloss import files, outcomes
 from robustloss.errors import Problem
 
 SPLITS = ("train", "test", "evaluation")
+# As `robustloss.measurements` writes them; that module brings torch, which a figure does not need.
+ARRAYS, RECORD = "arrays.npz", "measurement.json"
 EPOCH_COLUMNS = ("epoch", "split", "count", "cross_entropy", "d_ic", "d_cc")
 CLASS_COLUMNS = ("epoch", "split", "class", "name", "count", "cross_entropy")
 RUN_KEYS = ("spec.epochs", "spec.objective", "spec.model", "environment.seconds", "environment.hardware")
@@ -33,6 +37,14 @@ ATTACK_KEYS = (
     "summary.majority",
     "summary.count",
 )
+AUDIT_KEYS = (
+    "spec.epsilon",
+    "summary.verdict",
+    "summary.flagged",
+    "summary.count",
+    *(f"summary.robust_accuracy.{name}.accuracy" for name in ("clean", "pgd", "worst_case")),
+    "signs",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class Run:
     """One trained network. Accuracies are in [0, 1], cross-entropies in nats, distances those of raw logits.
 
     `record` is run.json, `features` features.json, `attacks` attack.json by the attack's label; `epochs` has one row
-    per epoch and split, `classes` one per epoch, split and class.
+    per epoch and split, `classes` one per epoch, split and class; `audit` is audit.json where there is one, `measured`
+    has the folders of what figures need besides, by figure.
     """
 
     name: str
@@ -50,6 +63,8 @@ class Run:
     epochs: pd.DataFrame
     classes: pd.DataFrame
     attacks: dict[str, dict]
+    audit: dict | None
+    measured: dict[str, Path]
 
     @property
     def last_epoch(self) -> int:
@@ -75,6 +90,21 @@ class Run:
             raise Problem(f"run {self.name} has no attack '{label}': add it to the paper's attacks")
         return self.attacks[label]
 
+    def measurement(self, figure: str) -> tuple[dict, dict[str, np.ndarray]] | None:
+        """The record and the arrays of what was measured for a figure; None where nothing was."""
+        if figure not in self.measured:
+            return None
+        try:
+            folder = self.measured[figure]
+            return _record(folder / RECORD, ("spec", "classes", "summary")), outcomes.load(folder / ARRAYS)
+        except Problem as problem:
+            raise Problem(f"run {self.name}: {problem}") from None
+
+
+def names(runs: Iterable[Run]) -> str:
+    """What a row's file says that it rests on: the names of the runs, none of which holds a space."""
+    return " ".join(run.name for run in runs)
+
 
 def read(root: Path, entry: dict) -> Run:
     """Read what a manifest's `entry` names; paths are relative to `root`. A Problem names the run and the file."""
@@ -95,6 +125,8 @@ def read(root: Path, entry: dict) -> Run:
             attacks={
                 label: _record(root / path / "attack.json", ATTACK_KEYS) for label, path in entry["attacks"].items()
             },
+            audit=_record(root / entry["audit"] / "audit.json", AUDIT_KEYS) if "audit" in entry else None,
+            measured={figure: root / path for figure, path in entry.get("measured", {}).items()},
         )
     except Problem as problem:
         raise Problem(f"run {entry['run']}: {problem}") from None

@@ -1,6 +1,6 @@
 """A paper's results by the names of its tables and figures, written to files and displayed in a notebook."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +13,8 @@ from pandas.io.formats.style import Styler
 
 from robustloss.errors import Problem
 from robustloss.files import replacing
-from robustloss.papers import collection, display, facts, style
-from robustloss.papers.collection import Collection
+from robustloss.papers import audits, collection, display, facts, style
+from robustloss.papers.collection import Collection, Watched
 
 # Width on a page in CSS pixels per inch of the figure.
 PAGE_DPI = 96
@@ -28,12 +28,14 @@ class Drawing:
     pdf: Path
     description: str
     width: float
+    runs: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<{self.png.name}: {self.description}>"
 
     def _repr_png_(self) -> tuple[bytes, dict]:
-        return self.png.read_bytes(), {"width": round(self.width * PAGE_DPI), "alt": self.description}
+        about = {"width": round(self.width * PAGE_DPI), "alt": self.description, "runs": list(self.runs)}
+        return self.png.read_bytes(), about
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Paper:
     def overview(self) -> Styler:
         """What was run: scale, data, seeds, sample counts, hardware, versions, seconds."""
         return display.pairs(facts.overview(self.collection), "overview")
+
+    def audits(self) -> Styler:
+        """Write tables/audits.csv, the signs of gradient masking of every audited run, and return what to display."""
+        frame, styled = audits.table(self.collection)
+        self._write(frame, "audits")
+        return styled
 
     def table(self, name: str) -> pd.DataFrame:
         """A table's numbers, unrounded: one row per printed row, columns named in `robustloss.papers.tables`."""
@@ -76,17 +84,21 @@ class Paper:
     def _show_table(self, name: str) -> Styler:
         frame, styled = self._tables[name](self.collection)
         if name not in getattr(self.module, "STORED", ()):
-            with replacing(self.collection.directory / "tables" / f"{name}.csv") as stream:
-                frame.to_csv(stream, index=False, na_rep=display.DASH, lineterminator="\n")
+            self._write(frame, name)
         return styled
 
+    def _write(self, frame: pd.DataFrame, name: str) -> None:
+        with replacing(self.collection.directory / "tables" / f"{name}.csv") as stream:
+            frame.to_csv(stream, index=False, na_rep=display.DASH, lineterminator="\n")
+
     def _show_figure(self, name: str) -> Drawing:
-        figure = self.figure(name)
+        watched = Watched(**vars(self.collection))
+        figure = replace(self, collection=watched).figure(name)
         paths = {kind: self.collection.directory / "figures" / f"{name}.{kind}" for kind in ("png", "pdf")}
         with matplotlib.rc_context(style.RC):
             style.save(figure, paths["png"], paths["pdf"])
         description = " ".join(self._figures[name].__doc__.split())
-        return Drawing(paths["png"], paths["pdf"], description, figure.get_figwidth())
+        return Drawing(paths["png"], paths["pdf"], description, figure.get_figwidth(), tuple(watched.asked))
 
     def _known(self, name: str, items: dict):
         if name not in items:
