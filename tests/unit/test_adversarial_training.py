@@ -39,15 +39,15 @@ def plain_loop(spec, data, optimizer, loss, model) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def textbook_pgd(model, images, labels, loss=F.cross_entropy, sign=1):
+def textbook_pgd(model, images, labels, loss=F.cross_entropy, sign=1, share=1.0):
     """Madry et al.'s inner loop without random start, on the network with running statistics."""
     model.eval()
     adversarial = images.clone()
     for _ in range(STEPS):
         adversarial.requires_grad_()
         (gradient,) = torch.autograd.grad(loss(model(adversarial), labels), adversarial)
-        adversarial = adversarial.detach() + sign * STEP * gradient.sign()
-        adversarial = adversarial.clamp(images - EPSILON, images + EPSILON).clamp(0, 1)
+        adversarial = adversarial.detach() + sign * share * STEP * gradient.sign()
+        adversarial = adversarial.clamp(images - share * EPSILON, images + share * EPSILON).clamp(0, 1)
     model.train()
     return adversarial
 
@@ -74,6 +74,23 @@ def test_pgd_training_is_the_textbook_s(tmp_path, bars, spec):
         return F.cross_entropy(model(textbook_pgd(model, images, labels)), labels)
 
     assert_equal(found, plain_loop(spec, bars, sgd(model), loss, model))
+
+
+def test_adversaries_warm_up_linearly(tmp_path, bars, spec):
+    """Radius and step grow with each batch and are whole at the end of the second epoch."""
+    spec |= {"epochs": 3}
+    found = trained(tmp_path / "run", bars, spec | {"perturbation": PGD, "warm_up": 2})
+    model = start(spec, bars)
+    batches = -(-len(bars.labels("train")) // spec["batch_size"])
+    shares = iter([*torch.linspace(0, 1, 2 * batches + 1)[1:].tolist(), *[1.0] * batches])
+
+    def loss(model, images, labels):
+        return F.cross_entropy(model(textbook_pgd(model, images, labels, share=next(shares))), labels)
+
+    expected = plain_loop(spec, bars, sgd(model), loss, model)
+    assert_equal(found, expected)
+    at_once = trained(tmp_path / "at-once", bars, spec | {"perturbation": PGD})
+    assert any((found[name] - at_once[name]).abs().max() > 1e-2 for name in expected)
 
 
 def test_inner_and_outer_loss_are_chosen_separately(tmp_path, bars, spec):
