@@ -12,6 +12,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/measure.smk"
 include: "workflow/rules/papers.smk"
 
 

@@ -106,6 +106,15 @@ def audit(options) -> None:
     audit(options.run, prepared.load(options.data), options.spec, options.out, options.device)
 
 
+def measure(options) -> None:
+    from importlib import import_module
+
+    from robustloss.data import prepared
+
+    module = import_module(f"robustloss.{options.spec['name']}")
+    module.measure(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+
+
 def count(options) -> None:
     from robustloss.counts import write_table
 
@@ -116,6 +125,12 @@ def paper(options) -> None:
     from robustloss import papers
 
     papers.render(options.notebook, options.manifest, options.out)
+
+
+def summary(options) -> None:
+    from robustloss import claims
+
+    claims.write_summary(options.results, options.readme)
 
 
 def _spec(text: str) -> dict:
@@ -142,7 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     stage(features, "measure a run on clean images", "run", "data", "out", "device")
     stage(attack, "attack a run", "run", "data", "spec", "out", "device")
     stage(audit, "look for signs of gradient masking in a run", "run", "data", "spec", "out", "device")
+    stage(measure, "measure what a figure shows of a run", "run", "data", "spec", "out", "device")
     stage(paper, "render a paper's notebook", "notebook", "manifest", "out")
+    stage(summary, "write the readme's table of verdicts", "results", "readme")
     return parser
 
 
@@ -157,6 +174,8 @@ _OPTIONS = {
     "download": {"action": "store_true", "help": "download what is missing"},
     "pretrained": {"type": Path, "nargs": "?", "help": "a file of ImageNet weights, or nothing"},
     "reference": {"type": Path, "required": True, "help": "the published numbers"},
+    "results": {"type": Path, "required": True, "help": "the folder of the results"},
+    "readme": {"type": Path, "required": True, "help": "the file that has the table's markers"},
     "notebook": {"type": Path, "required": True, "help": "the notebook"},
     "manifest": {"type": Path, "required": True, "help": "which runs the paper rests on"},
 }

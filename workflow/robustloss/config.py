@@ -144,6 +144,8 @@ def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
         _known(f"{where}: figures.{name}.experiment", figure["experiment"], paper["experiments"])
         for label in figure["rows"]:
             _known(f"{where}: figures.{name}.rows", label, paper["experiments"][figure["experiment"]]["rows"])
+        if "attack" in figure.get("measure", {}):
+            _check_attack(f"{where}: figures.{name}.measure.attack", figure["measure"]["attack"], folder)
     for name, scale in paper["scales"].items():
         _check_scale(f"{where}: scales.{name}", scale, paper, folder)
     for name, experiment in paper["experiments"].items():

@@ -36,6 +36,7 @@ class Plan:
     runs: dict[str, str] = field(default_factory=dict)
     attacks: dict[str, str] = field(default_factory=dict)
     audits: dict[str, str] = field(default_factory=dict)
+    measurements: dict[str, str] = field(default_factory=dict)
     sources: dict[str, list[str]] = field(default_factory=dict)  # attack or audit -> runs whose networks it uses
     raw_of: dict[str, str] = field(default_factory=dict)  # data set -> folder of its raw files
     data_of: dict[str, str] = field(default_factory=dict)  # run -> data set
@@ -73,6 +74,7 @@ def results(manifest: dict) -> list[str]:
     chosen = [run for rows in manifest["rows"].values() for row in rows.values() for run in row]
     files = {f"{run['features']}/features.json" for run in chosen}
     files |= {f"{run['audit']}/audit.json" for run in chosen if "audit" in run}
+    files |= {f"{measured}/measurement.json" for run in chosen for measured in run.get("measured", {}).values()}
     return sorted(files | {f"{attack}/attack.json" for run in chosen for attack in run["attacks"].values()})
 
 
@@ -110,6 +112,7 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         "data": {name: f"data/prepared/{prepared}" for name, prepared in data.items()},
         "objectives": {name: plain(objective) for name, objective in sorted(paper["objectives"].items())},
         "figures": paper["figures"],
+        "claims": paper.get("claims", {}),
         "rows": {},
         "labels": {},
     }
@@ -186,6 +189,13 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> d
     if "audit" in experiment and label in scale.get("audited", {}).get(name, experiment["rows"]):
         settings = _attack(study, "audits", experiment["audit"])
         entry["audit"] = f"{directory}/audits/{_plan_audit(result, study, settings, row, run, spec, train)}"
+    wanted = {
+        figure: _plan_measurement(result, plain(settings["measure"]), spec)
+        for figure, settings in paper["figures"].items()
+        if "measure" in settings and settings["experiment"] == name and label in settings["rows"]
+    }
+    if wanted:
+        entry["measured"] = {figure: f"{directory}/measured/{planned}" for figure, planned in wanted.items()}
     return entry
 
 
@@ -285,6 +295,15 @@ def _plan_audit(result: Plan, study: Study, audit: dict, row: dict, run: str, tr
     name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *modules)
     result.audits[name] = canonical(spec)
     result.sources[name] = sorted(sources_of(spec))
+    return name
+
+
+def _plan_measurement(result: Plan, spec: dict, trained: dict) -> str:
+    modules = [f"robustloss.{spec['name']}", *_network_modules(trained["model"])]
+    if "attack" in spec:
+        modules += _attack_modules(spec["attack"])
+    name = name_of(spec["name"], spec, *modules)
+    result.measurements[name] = canonical(spec)
     return name
 
 

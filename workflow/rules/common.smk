@@ -35,6 +35,7 @@ wildcard_constraints:
     run=r"[^/]+",
     attack=r"[^/]+",
     audit=r"[^/]+",
+    measured=r"[^/]+",
     features=r"features-[0-9a-f]+",
 
 
@@ -90,6 +91,10 @@ def audit_spec(wildcards):
     return PLAN.audits[wildcards.audit]
 
 
+def measurement_spec(wildcards):
+    return PLAN.measurements[wildcards.measured]
+
+
 def attack_sources(wildcards):
     return source_runs(wildcards.attack)
 
@@ -117,7 +122,7 @@ def counted_annotations(wildcards):
 
 
 def paper_code(wildcards):
-    return code_digest("robustloss.papers", plugin("papers", wildcards.paper))
+    return code_digest("robustloss.papers", "robustloss.claims.page", plugin("papers", wildcards.paper))
 
 
 def manifest_text(wildcards):

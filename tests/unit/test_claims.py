@@ -1,0 +1,559 @@
+"""Claims: intervals against scipy and closed forms, the rule at each of its words, the papers' own claims."""
+
+import copy
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import claims_fixture
+import numpy as np
+import pandas as pd
+import pytest
+from claims_fixture import right
+from scipy import stats
+
+from robustloss import claims, config, evaluation, features, outcomes, papers, reference, training
+from robustloss.claims import page, summary
+from robustloss.claims.comparing import ledger
+from robustloss.claims.differences import Difference, Part, over_images, over_trainings
+from robustloss.claims.measures import Reader, Trained
+from robustloss.claims.verdicts import Comparison, Verdict, Word
+from robustloss.errors import Problem
+from robustloss.files import read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Manifests' paths start from the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+PAPERS = {"ding2025": 8, "song2022": 8, "chen2019": 8, "pang2020": 5}
+# Attacks by their labels, published as 33.45 and 0.01 % in chen2019's Table 3.
+PUBLISHED = {"published": ["table3", "robust_accuracy_bim", "MNIST eps=0.3 GCE", "MNIST eps=0.3 XE"], "tolerance": 5}
+SIZE = 0.3344
+
+
+# The interval.
+
+
+def shares(first, second, level=0.95):
+    return over_images(np.atleast_2d(first).astype(float), np.atleast_2d(second).astype(float), True).interval(level)
+
+
+def table(only_first: int, only_second: int, of: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows of McNemar's table: how many images only one of them has right."""
+    return right(only_first, of), np.roll(right(only_second, of), only_first)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+def test_one_training_gives_the_interval_of_scipys_paired_t_test(level):
+    generator = np.random.default_rng(0)
+    first, second = generator.normal(0.3, size=40), generator.normal(size=40)
+    found = over_images(first[None], second[None], False)
+    theirs = stats.ttest_rel(first, second).confidence_interval(level)
+    assert found.interval(level) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+    assert found.mean == pytest.approx(first.mean() - second.mean())
+
+
+@pytest.mark.parametrize(("only_first", "only_second", "of"), [(0, 0, 50), (6, 0, 50), (30, 12, 400), (3, 9, 60)])
+def test_shares_have_half_a_count_in_each_cell_of_mcnemars_table(only_first, only_second, of):
+    """Agresti and Min 2005, Stat. Med. 24:729, equation 4, with t in place of z and n - 1 in place of n."""
+    c, b, n = only_first + 0.5, only_second + 0.5, of + 2
+    centre, error = (c - b) / n, math.sqrt((b + c - (c - b) ** 2 / n) / n / (n - 1))
+    half = stats.t.ppf(0.975, n - 1) * error
+    assert shares(*table(only_first, only_second, of)) == pytest.approx((centre - half, centre + half), rel=1e-9)
+
+
+def test_an_interval_of_shares_excludes_zero_where_mcnemars_test_does():
+    """The mid-p version (Fagerland et al. 2013, BMC Med. Res. Methodol. 13:91), at 5 %, but for its third digit."""
+    for of in (50, 2000):
+        for fewer in range(12):
+            for more in range(fewer + 1, 30):
+                middle = stats.binomtest(fewer, fewer + more).pvalue - stats.binom.pmf(fewer, fewer + more, 0.5)
+                assert (shares(*table(more, fewer, of))[0] > 0) == (middle < 0.049), (of, fewer, more)
+
+
+def test_numbers_of_trainings_have_the_interval_of_scipys_welch_test():
+    first, second = np.array([0.7, 0.9, 0.75]), np.array([0.5, 0.62, 0.4, 0.55])
+    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    assert over_trainings(first, second).interval() == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+    assert over_trainings(first[:1], second) is None
+    assert over_trainings(first, second[:1]) is None
+
+
+def test_several_trainings_have_the_variance_of_a_two_way_layout():
+    """The mean of (trainings, images) varies by (MS trainings + MS images - MS residual) / (trainings × images)."""
+    generator = np.random.default_rng(1)
+    trainings, images = 4, 30
+    row = generator.normal(size=(trainings, images)) + generator.normal(size=(trainings, 1)) + generator.normal(size=30)
+    squares = {
+        "all": ((row - row.mean()) ** 2).sum(),
+        "trainings": images * ((row.mean(1) - row.mean()) ** 2).sum(),
+        "images": trainings * ((row.mean(0) - row.mean()) ** 2).sum(),
+    }
+    residual = squares["all"] - squares["trainings"] - squares["images"]
+    parts = (
+        squares["trainings"] / (trainings - 1),
+        squares["images"] / (images - 1),
+        -residual / (trainings - 1) / (images - 1),
+    )
+    found = over_images(row, np.zeros((trainings, images)), False)
+    variance = found.images.variance * (1 - found.shared) + found.trainings.variance
+    assert variance == pytest.approx(sum(parts) / trainings / images, rel=1e-9)
+    assert (found.images.freedom, found.trainings.freedom) == pytest.approx((images - 1, trainings - 1))
+
+
+@pytest.mark.parametrize(("accuracies", "of"), [((0.4, 0.3), 100), ((0.9, 0.88), 300), ((0.05, 0.02), 300)])
+def test_the_interval_of_one_training_covers_the_truth_as_often_as_it_says(accuracies, of):
+    """Images differ in difficulty, so that the rows agree more often than by chance."""
+    generator = np.random.default_rng(2)
+    covered = 0
+    for _ in range(2000):
+        ease = generator.random(of)
+        first, second = ((ease + 0.2 * generator.normal(size=of)) % 1 < accuracy for accuracy in accuracies)
+        low, high = shares(first, second)
+        covered += low <= accuracies[0] - accuracies[1] <= high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+@pytest.mark.parametrize("trainings", [2, 3])
+@pytest.mark.parametrize("noise", [(0, 0), (0.1, 0.1), (0, 0.3), (0.3, 0.3)])
+def test_the_interval_of_several_trainings_covers_new_trainings_as_well(trainings, noise):
+    """Two rows of equal expectation, whose trainings differ by `noise`; over images alone half would miss the truth."""
+    generator = np.random.default_rng(3)
+    covered = 0
+    for _ in range(2000):
+        ease = generator.normal(size=80)
+
+        def row(noise, ease=ease):
+            skill = noise * generator.normal(size=(trainings, 1))
+            return (ease + skill + 0.3 * generator.normal(size=(trainings, 80)) > 0).astype(float)
+
+        low, high = shares(*map(row, noise))
+        covered += low <= 0 <= high
+    assert covered / 2000 >= 0.94
+
+
+# The rule.
+
+
+def network(**attacks) -> dict:
+    """A training that is right on all of 400 images, of which so many withstand each attack."""
+    return {"clean": right(400, 400), "attacks": {label: right(count, 400) for label, count in attacks.items()}}
+
+
+def claim(**comparison) -> dict:
+    common = {"experiment": "mnist", "row": "GCE", "against": "XE", "data": "mnist"}
+    common |= {"measure": "robust accuracy", "attack": "bim", "direction": "higher"}
+    return {"claim": "A claim.", "source": "Section 1", "comparisons": [common | comparison]}
+
+
+def judge(root, rows: dict, *comparisons: dict, data: str = "mnist"):
+    stated = claim() | {"comparisons": [claim(**comparison)["comparisons"][0] for comparison in comparisons]}
+    manifest = claims_fixture.write(root, rows, {"C1": stated}, data)
+    (verdict,) = claims.ledger(papers.load(manifest))
+    return verdict
+
+
+def two(first: dict, second: dict) -> dict:
+    """Two trainings of each row, the second ones one image worse."""
+    return {
+        row: [network(**counts), network(**{label: max(count - 1, 0) for label, count in counts.items()})]
+        for row, counts in (("GCE", first), ("XE", second))
+    }
+
+
+HONEST = {**PUBLISHED, "honest": "honest"}
+
+
+def test_direction_and_size_on_the_papers_data_are_reproduced(tmp_path):
+    verdict = judge(tmp_path, two({"bim": 134, "honest": 134}, {"bim": 0, "honest": 0}), HONEST)
+    assert verdict.word == Word.REPRODUCED
+    assert verdict.decisive.published == pytest.approx(SIZE)
+    assert verdict.decisive.ours.mean == pytest.approx(133.5 / 400)
+    assert page.note(verdict) == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "comparisons", "data", "reason"),
+    [
+        (two({"bim": 200}, {"bim": 0}), [PUBLISHED], "mnist", "the size is another"),
+        (two({"bim": 134}, {"bim": 0}), [PUBLISHED], "digits", "on digits, so sizes do not compare"),
+        ({"GCE": [network(bim=134)], "XE": [network(bim=0)]}, [PUBLISHED], "mnist", "one training of a row"),
+        (two({"bim": 134}, {"bim": 0}), [PUBLISHED, {"attack": "fgsm"}], "mnist", "1 of 2 comparisons made"),
+        (
+            {"GCE": [network(bim=8, honest=7)] * 2, "XE": [network(bim=0, honest=3)] * 2},
+            [{"honest": "honest"}],
+            "mnist",
+            "the honest attacks leave it open",
+        ),
+    ],
+)
+def test_a_direction_without_its_size_is_direction_only(tmp_path, rows, comparisons, data, reason):
+    verdict = judge(tmp_path, rows, *comparisons, data=data)
+    assert verdict.word == Word.DIRECTION
+    assert page.note(verdict) == reason
+
+
+def test_a_size_counts_from_the_tolerance_on_where_at_least_is_claimed(tmp_path):
+    rows = two({"bim": 300}, {"bim": 0})
+    assert judge(tmp_path, rows, {**PUBLISHED, "direction": "at least"}).word == Word.REPRODUCED
+    rows = two({"bim": 100}, {"bim": 0})
+    assert judge(tmp_path, rows, {**PUBLISHED, "direction": "at least"}).word == Word.DIRECTION
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [((20, 60), "the opposite holds"), ((60, 58), "cannot be told apart"), ((0, 0), "cannot be told apart")],
+)
+def test_what_the_interval_does_not_show_is_not_reproduced(tmp_path, counts, reason):
+    verdict = judge(tmp_path, two({"bim": counts[0]}, {"bim": counts[1]}), PUBLISHED)
+    assert verdict.word == Word.NOT_REPRODUCED
+    assert page.note(verdict) == reason
+
+
+def test_of_several_comparisons_all_must_hold(tmp_path):
+    rows = two({"bim": 134, "fgsm": 30, "pgd": 90}, {"bim": 0, "fgsm": 60, "pgd": 2})
+    verdict = judge(tmp_path, rows, {}, {"attack": "fgsm"}, {"attack": "pgd"})
+    assert verdict.word == Word.NOT_REPRODUCED
+    assert verdict.decisive.settings["attack"] == "fgsm"
+    assert page.note(verdict) == "2 of 3 comparisons hold; in the one shown the opposite holds"
+
+
+@pytest.mark.parametrize(
+    ("honest", "reason"), [((0, 0), "cannot be told apart"), ((20, 21), "cannot"), ((2, 60), "the opposite holds")]
+)
+def test_what_holds_as_published_alone_collapses(tmp_path, honest, reason):
+    rows = two({"bim": 134, "honest": honest[0]}, {"bim": 0, "honest": honest[1]})
+    verdict = judge(tmp_path, rows, HONEST)
+    assert verdict.word == Word.COLLAPSES
+    assert page.note(verdict).startswith(f"holds as published; under the honest attacks {reason}")
+
+
+def test_one_loss_of_many_must_be_surer_than_one_of_one():
+    """It is lost at 98.8 %, as its t value of 2.5 says: enough for one of four comparisons, not of five."""
+    part = Part(0.04**2, 1e9)
+    found = Comparison(
+        claim()["comparisons"][0],
+        published=None,
+        trainings=2,
+        images=400,
+        ours=Difference(0.3, 0.3, part),
+        honest=Difference(0, 0, part),
+        lost=Difference(0.1, 0.1, part),
+    )
+    for count, word in {1: Word.COLLAPSES, 4: Word.COLLAPSES, 5: Word.DIRECTION, 10: Word.DIRECTION}.items():
+        assert Verdict("chen2019", "paper", "C1", "A claim.", "Section 1", (found,) * count).word == word
+
+
+def test_several_honest_attacks_leave_what_withstands_them_all(tmp_path):
+    rows = two({"bim": 134, "a": 134, "b": 134}, {"bim": 0, "a": 0, "b": 0})
+    for trained in rows["GCE"]:
+        trained["attacks"]["b"] = ~right(133, 400)
+    verdict = judge(tmp_path, rows, {**PUBLISHED, "honest": ["a", "b"]})
+    assert verdict.word == Word.COLLAPSES
+    assert verdict.decisive.honest.mean == pytest.approx(0.5 / 400)
+
+
+def test_honest_attacks_may_be_those_of_another_experiment_on_the_same_trainings(tmp_path):
+    stated = claim(**HONEST, honest_experiment="judged", experiment="attacked")
+    path = claims_fixture.write(tmp_path, two({"bim": 134, "honest": 0}, {"bim": 0, "honest": 0}), {"C1": stated})
+    manifest = read_json(path)
+    for experiment, label in (("attacked", "bim"), ("judged", "honest")):
+        manifest["rows"][experiment] = {
+            row: [entry | {"attacks": {label: entry["attacks"][label]}} for entry in entries]
+            for row, entries in manifest["rows"]["mnist"].items()
+        }
+    for entries, word in ((2, Word.COLLAPSES), (1, Word.REPRODUCED), (0, Word.REPRODUCED)):
+        manifest["rows"]["judged"]["XE"] = manifest["rows"]["judged"]["XE"][:entries]
+        write_json(path, manifest)
+        (verdict,) = claims.ledger(papers.load(path))
+        assert verdict.word == word
+        assert ("not all judged honestly" in page.note(verdict)) == (entries < 2)
+
+
+def test_a_mean_over_epochs_is_judged_at_the_last_one(tmp_path):
+    path = claims_fixture.write(
+        tmp_path, two({"bim": 134, "honest": 100}, {"bim": 0, "honest": 0}), {"C1": claim(**HONEST, epochs="mean")}
+    )
+    for folder in tmp_path.glob("results/runs/*/attacks/bim-0000"):
+        first = outcomes.load(outcomes.outcomes_path(folder, 2)) | {"adversarial_predictions": np.zeros(400, np.int16)}
+        outcomes.save(outcomes.outcomes_path(folder, 1), first)
+        pd.DataFrame([{"epoch": 1}, {"epoch": 2}]).to_csv(folder / "epochs.csv", index=False)
+    (verdict,) = claims.ledger(papers.load(path))
+    assert verdict.decisive.ours.mean == pytest.approx(133.5 / 400 / 2)
+    assert verdict.decisive.honest.mean == pytest.approx(99.5 / 400)
+    assert verdict.decisive.lost.mean == pytest.approx(34 / 400)
+
+
+def test_rows_attacks_and_trainings_that_are_not_there_are_not_attempted(tmp_path):
+    rows = two({"bim": 134}, {"bim": 0})
+    assert judge(tmp_path, {**rows, "XE": []}, {}).decisive.missing == "XE not trained"
+    verdict = judge(tmp_path, rows, {"attack": "pgd"})
+    assert verdict.word == Word.NOT_ATTEMPTED
+    assert page.note(verdict) == "pgd not run on GCE"
+    alone = {row: trainings[:1] for row, trainings in rows.items()}
+    verdict = judge(tmp_path, alone, {"measure": "d_cc"})
+    assert (verdict.word, page.note(verdict)) == (Word.NOT_ATTEMPTED, "one training of a row says nothing of its d_cc")
+
+
+def test_rows_that_do_not_differ_by_more_than_the_tolerance_are_near(tmp_path):
+    for counts, tolerance, word in [
+        ((200, 200), 5, Word.REPRODUCED),
+        ((200, 200), 0.1, Word.NOT_REPRODUCED),
+        ((200, 260), 5, Word.NOT_REPRODUCED),
+    ]:
+        rows = two({"bim": counts[0]}, {"bim": counts[1]})
+        assert judge(tmp_path, rows, {"direction": "near", "tolerance": tolerance}).word == word
+    better, worse = two({"bim": 260}, {"bim": 200}), two({"bim": 200}, {"bim": 260})
+    for direction, rows, word in [
+        ("not lower", better, Word.REPRODUCED),
+        ("not lower", worse, Word.NOT_REPRODUCED),
+        ("not higher", worse, Word.REPRODUCED),
+        ("not higher", better, Word.NOT_REPRODUCED),
+        ("lower", worse, Word.REPRODUCED),
+    ]:
+        assert judge(tmp_path, rows, {"direction": direction, "tolerance": 1}).word == word
+
+
+# What is measured.
+
+
+def test_each_measure_reads_the_images_that_it_says(tmp_path):
+    numbers = {"clean": right(380, 400), "cross_entropy": np.linspace(0, 1, 400), "l2": np.full(400, 2.0)}
+    base = network(bim=100) | numbers
+    other = network(bim=60) | {"clean": right(390, 400), "cross_entropy": np.full(400, 0.25), "l2": np.full(400, 0.5)}
+    rows = {"GCE": [base, base], "XE": [other, other]}
+    for measure, difference in {
+        "accuracy": -10 / 400,
+        "error": 10 / 400,
+        "robust accuracy": 40 / 400,
+        "accuracy lost": (280 - 330) / 400,
+        "cross-entropy": 0.5 - 0.25,
+        "perturbation": 1.5,
+    }.items():
+        attack = "bim" if measure in ("robust accuracy", "accuracy lost", "perturbation") else None
+        settings = claim(measure=measure)["comparisons"][0]
+        settings = settings if attack else {key: value for key, value in settings.items() if key != "attack"}
+        stated = claim() | {"comparisons": [settings]}
+        (verdict,) = claims.ledger(papers.load(claims_fixture.write(tmp_path, rows, {"C1": stated})))
+        assert verdict.decisive.ours.mean == pytest.approx(difference, abs=1e-6), measure
+        assert verdict.decisive.images == (280 if measure == "perturbation" else 400)
+
+
+def test_rows_that_were_attacked_on_other_images_are_compared_on_those_they_share(tmp_path):
+    rows = two({"bim": 134}, {"bim": 0})
+    images = np.arange(0, 400, 4)
+    for trained in rows["GCE"]:
+        trained["attacks"]["bim"] = trained["attacks"]["bim"][images]
+        trained["images"] = images
+    verdict = judge(tmp_path, rows, {})
+    assert verdict.decisive.images == 100
+    assert verdict.decisive.ours.mean == pytest.approx(np.mean([(images < count).mean() for count in (134, 133)]))
+
+
+def test_distances_are_compared_as_ratios_over_trainings(tmp_path):
+    rows = two({"bim": 0}, {"bim": 0})
+    numbers = {"GCE": (1.0, 1.2), "XE": (9.0, 10.0)}
+    for row, values in numbers.items():
+        for trained, value in zip(rows[row], values, strict=True):
+            trained["d_cc"] = value
+    comparison = claim(measure="d_cc", direction="lower")["comparisons"][0]
+    del comparison["attack"]
+    manifest = claims_fixture.write(tmp_path, rows, {"C1": claim() | {"comparisons": [comparison]}})
+    paper = papers.load(manifest)
+    measured = {row: [run.last("d_cc", "evaluation") for run in paper.collection.of("mnist", row)] for row in numbers}
+    theirs = stats.ttest_ind(*map(np.log, measured.values()), equal_var=False).confidence_interval()
+    (verdict,) = claims.ledger(paper)
+    (row,) = page.claims([verdict]).to_dict("records")
+    assert verdict.word == Word.REPRODUCED
+    assert (row["low"], row["high"]) == pytest.approx((math.exp(theirs.low), math.exp(theirs.high)))
+    assert row["interval"] == "trainings"
+
+
+def test_an_attack_of_its_own_for_the_other_row_is_used(tmp_path):
+    rows = two({"bim": 134, "pgd": 0}, {"bim": 134, "pgd": 20})
+    verdict = judge(tmp_path, rows, {"against_attack": "pgd"})
+    assert verdict.decisive.ours.mean == pytest.approx(114 / 400)
+
+
+# Files, the notebook's table and the readme.
+
+
+@pytest.fixture
+def paper(tmp_path):
+    rows = two({"bim": 134, "honest": 0}, {"bim": 0, "honest": 0})
+    stated = {
+        "C1": claim(**HONEST) | {"claim": "GCE > XE & <b>all</b>"},
+        "C2": claim(attack="pgd"),
+    }
+    return papers.load(claims_fixture.write(tmp_path, rows, stated))
+
+
+def test_the_files_hold_every_claim_and_comparison(paper):
+    text = claims.show(paper).to_html()
+    folder = paper.collection.directory
+    with open(folder / "claims.csv", encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["id"], first["verdict"], second["verdict"]) == ("C1", "collapses", "not attempted at this scale")
+    assert float(first["published"]) == pytest.approx(100 * SIZE)
+    assert float(first["ours"]) == pytest.approx(100 * 133.5 / 400)
+    assert float(first["low"]) < float(first["ours"]) < float(first["high"])
+    assert (float(first["honest"]), first["seeds"], first["images"]) == (0, "2", "400")
+    assert (first["paper"], first["scale"], first["interval"]) == ("chen2019", "demo", "images and trainings")
+    with open(folder / "comparisons.csv", encoding="utf-8") as stream:
+        found = [(row["id"], row["found"], row["honest_found"], row["missing"]) for row in csv.DictReader(stream)]
+    assert found == [("C1", "holds", "cannot be told apart", ""), ("C2", "—", "—", "pgd not run on GCE")]
+    assert "GCE &gt; XE &amp; &lt;b&gt;all&lt;/b&gt;" in text
+    assert "+33.4 [" in text
+    assert "collapses</strong>" in text
+
+
+def test_a_paper_without_claims_leaves_no_file(paper):
+    del paper.collection.manifest["claims"]
+    assert "states no claims" in claims.show(paper).to_html()
+    assert not list(paper.collection.directory.glob("*.csv"))
+
+
+def test_the_readme_gets_one_line_per_paper_between_its_markers(paper, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n\n{summary.BEGIN}\nold\n{summary.END}\n\nafter\n", encoding="utf-8")
+    claims.write_summary(tmp_path / "results", readme)
+    assert summary.NONE in readme.read_text(encoding="utf-8")
+    claims.show(paper)
+    for _ in range(2):
+        claims.write_summary(tmp_path / "results", readme)
+        lines = readme.read_text(encoding="utf-8").splitlines()
+        assert lines[:1] + lines[-1:] == ["before", "after"]
+        assert [line for line in lines if "chen2019" in line] == ["| chen2019 | demo | 2 | 0 | 0 | 0 | 1 | 1 |"]
+        assert "old" not in lines
+    readme.write_text("no markers", encoding="utf-8")
+    with pytest.raises(Problem, match=r"README\.md needs the lines <!-- verdicts"):
+        claims.write_summary(tmp_path / "results", readme)
+    assert readme.read_text(encoding="utf-8") == "no markers"
+
+
+def test_missing_outcomes_are_one_sentence(paper):
+    next(paper.collection.root.glob("results/runs/mnist-GCE-s0/attacks/bim-*/samples/*.npz")).unlink()
+    with pytest.raises(Problem, match=r"chen2019, claim C1: .*epoch-002\.npz is missing") as caught:
+        claims.ledger(paper)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_is_not_in_the_manifest_is_one_sentence(paper):
+    manifest = copy.deepcopy(paper.collection.manifest)
+    manifest["claims"]["C1"]["comparisons"][0]["row"] = "GCF"
+    with pytest.raises(Problem, match="claim C1: there is no row 'GCF' in mnist"):
+        ledger(replace(paper.collection, manifest=manifest))
+
+
+def test_a_cell_that_is_not_in_the_reference_is_one_sentence(paper):
+    manifest = copy.deepcopy(paper.collection.manifest)
+    manifest["claims"]["C1"]["comparisons"][0]["published"][2] = "MNIST eps=0.4 GCE"
+    with pytest.raises(Problem, match=r"chen2019, claim C1: .*no row 'MNIST eps=0.4 GCE' in table3"):
+        ledger(replace(paper.collection, manifest=manifest))
+
+
+# The papers' own claims.
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return config.read_yaml(ROOT / "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def stated(settings):
+    return config.load(copy.deepcopy(settings))[1]
+
+
+@pytest.mark.parametrize(("name", "least"), PAPERS.items())
+def test_the_papers_claims_name_what_is_there(stated, name, least):
+    found = stated[name]["claims"]
+    assert list(found) == [f"C{number}" for number in range(1, len(found) + 1)]
+    assert len(found) >= least
+    assert not [content["problem"] for content in found.values() if "problem" in content]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_claims_rest_on_printed_cells(stated, name):
+    cells = reference.read(ROOT / "data" / "reference" / f"{name}.csv")
+    found = 0
+    for content in stated[name]["claims"].values():
+        for comparison in content["comparisons"]:
+            if "published" in comparison:
+                item, metric, row, *other = comparison["published"]
+                values = [cells.value(item, row, metric)]
+                values += [cells.value(*(other[1:] or [item]), other[0], metric)] if other else []
+                assert all(isinstance(value, float) for value in values)
+                found += 1
+    # The text of pang2020 prints no number.
+    assert found > 5 or name == "pang2020"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_claims_are_about_the_data_of_the_scale_paper(stated, name):
+    names = {comparison["data"] for content in stated[name]["claims"].values() for comparison in content["comparisons"]}
+    assert names <= {"cholec80", "mnist", "cifar10", "cifar100", "tiny-imagenet-200"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"row": "GCE 1/9"}, "claims.C6.row: there is no 'GCE 1/9'; did you mean 'GCE 1/"),
+        ({"experiment": "mnits"}, "claims.C6.experiment: there is no 'mnits'; did you mean 'mnist'?"),
+        ({"attack": "pgd 0.4"}, "claims.C6.attack: there is no 'pgd 0.4'; did you mean"),
+        ({"honest": ["honest 0.4"]}, "claims.C6.honest: there is no 'honest 0.4'; did you mean"),
+        ({"against_experiment": "cifar10"}, "mnist, cifar10 have different data"),
+        ({"direction": "upwards"}, "direction: 'upwards' is not one of higher, lower"),
+        ({"direction": "near", "tolerance": None}, "tolerance: None is not a number of points"),
+        ({"rows": "XE"}, "unknown key 'rows'; did you mean 'row'?"),
+        ({"measure": "accuracy lost", "attack": 1}, "attack: 1 is not the label of an attack"),
+    ],
+)
+def test_a_wrong_claim_fails_its_own_page_alone(settings, change, sentence):
+    changed = settings | {"papers": ["chen2019"], "chen2019": {"claims": {"C6": change}}}
+    _, found = config.load(copy.deepcopy(changed))
+    assert sentence in found["chen2019"]["claims"]["C6"]["problem"]
+    others = [content for paper in found.values() for name, content in paper["claims"].items() if name != "C6"]
+    assert not [content for content in others if "problem" in content]
+
+
+def test_a_claim_with_a_problem_is_told_where_it_is_judged(paper):
+    manifest = paper.collection.manifest | {"claims": {"C1": {"problem": "chen2019.yaml: claims.C1.row: no such row"}}}
+    with pytest.raises(Problem, match="no such row"):
+        ledger(replace(paper.collection, manifest=manifest))
+
+
+def test_a_claim_needs_a_sentence_and_its_source(settings):
+    section = {"claims": {"C99": {"claim": "Only this."}}}
+    with pytest.raises(Problem, match=r"claims\.C99: the key 'source' is missing"):
+        config.load(copy.deepcopy(settings | {"papers": ["chen2019"], "chen2019": section}))
+
+
+def test_what_the_stages_write_is_what_they_sum_up(bars, spec, tmp_path):
+    """Shares and losses of images, averaged, are those of the summaries, at the last epoch and over all."""
+    run = tmp_path / "run"
+    training.train(spec | {"epochs": 2}, bars, run)
+    features.measure(run, bars, run / "features")
+    settings = {"name": "pgd", "epsilon": 0.02, "step_size": 0.01, "steps": 2, "split": "evaluation"}
+    evaluation.attack(run, bars, settings | {"epochs": "all", "count": 20}, run / "attack")
+    clean = read_json(run / "features" / "features.json")["summary"]["test"]
+    attacked = read_json(run / "attack" / "attack.json")["summary"]
+    trained, reader = Trained(None, run / "features", {"pgd": run / "attack"}), Reader()
+    for epochs in ("mean", "last"):
+        for share, labels, expected in [
+            ("accuracy", [], clean["accuracy"]),
+            ("accuracy", ["pgd"], attacked["clean_accuracy"]),
+            ("robust accuracy", ["pgd"], attacked["robust_accuracy"]),
+        ]:
+            assert reader.sample(trained, share, labels, epochs).values.mean() == pytest.approx(expected[epochs])
+    errors = pd.read_csv(run / "features" / "epochs.csv").query("split == 'train'")["cross_entropy"]
+    assert reader.sample(trained, "cross-entropy", [], "last").values.mean() == pytest.approx(errors.iloc[-1])
+    # The attacked images are spread evenly over the split.
+    images = reader.sample(trained, "accuracy", ["pgd"], "last").images
+    assert images.tolist() == np.linspace(0, 29, 20).round().tolist()

@@ -1,0 +1,106 @@
+"""What a claim measures on the runs of a row: one number for each image, or one for each training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+
+from robustloss import outcomes
+from robustloss.errors import Problem
+from robustloss.papers.measured import Run
+from robustloss.papers.tables import stored
+
+# Accuracy, training error and distances are measured where the papers do so.
+SPLITS = {"accuracy": "test", "error": "test", "cross-entropy": "train", "d_cc": "evaluation", "d_ic": "evaluation"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run with the folders that its manifest names."""
+
+    run: Run
+    features: Path
+    attacks: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Numbers of images by their places in the split; NaN where an image has none."""
+
+    images: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads what is measured on a run once, whichever claims ask for it."""
+
+    known: dict[tuple, Sample] = field(default_factory=dict)
+
+    def sample(self, trained: Trained, measure: str, attacks: Sequence[str], epochs: str) -> Sample:
+        """One run's `measure` of each image, a mean over its epochs or (`epochs` last) at the last one.
+
+        With several `attacks` an image counts as it does under the worst of them.
+        """
+        if not attacks:
+            return self._once(trained.features, measure, epochs, _clean)
+        samples = [self._once(trained.attacks[label], measure, epochs, _attacked) for label in attacks]
+        images, values = aligned(samples)
+        worst = values.max(axis=0) if measure in ("error", "accuracy lost") else values.min(axis=0)
+        return Sample(images, worst)
+
+    def _once(self, folder: Path, measure: str, epochs: str, read: Callable) -> Sample:
+        key = (folder, measure, epochs)
+        if key not in self.known:
+            numbers = sorted(set(stored(folder / "epochs.csv")["epoch"]))
+            chosen = numbers if epochs == "mean" else numbers[-1:]
+            images, values = aligned([read(_outcomes(folder, number), measure) for number in chosen])
+            self.known[key] = Sample(images, values.mean(axis=0))
+        return self.known[key]
+
+
+def _outcomes(folder: Path, epoch: int) -> dict[str, np.ndarray]:
+    path = outcomes.outcomes_path(folder, epoch)
+    if not path.exists():
+        raise Problem(f"{path} is missing: claims compare image by image; run the stage that makes it again")
+    return outcomes.load(path)
+
+
+def number(trained: Trained, measure: str) -> float:
+    """A run's one number: a distance at the last epoch, or the seconds of its training."""
+    if measure == "seconds":
+        return float(trained.run.record["environment"]["seconds"])
+    return trained.run.last(measure, SPLITS[measure])
+
+
+def aligned(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """The images that all samples have, and their values (samples, images)."""
+    images = reduce(np.intersect1d, [sample.images for sample in samples])
+    return images, np.stack([sample.values[np.searchsorted(sample.images, images)] for sample in samples])
+
+
+def _clean(found: dict[str, np.ndarray], measure: str) -> Sample:
+    split = SPLITS[measure]
+    labels = found[f"{split}_labels"]
+    if measure == "cross-entropy":
+        values = found[f"{split}_cross_entropy"].astype(float)
+    else:
+        right = found[f"{split}_predictions"] == labels
+        values = (right if measure == "accuracy" else ~right).astype(float)
+    return Sample(np.arange(len(labels)), values)
+
+
+def _attacked(found: dict[str, np.ndarray], measure: str) -> Sample:
+    """A perturbation's L2 norm counts where the image was right, and is not any more."""
+    clean = found["clean_predictions"] == found["labels"]
+    robust = clean & (found["adversarial_predictions"] == found["labels"])
+    values = {
+        "accuracy": clean,
+        "error": ~clean,
+        "robust accuracy": robust,
+        "accuracy lost": clean & ~robust,
+        "perturbation": np.where(clean & ~robust, found["l2"], np.nan),
+    }[measure]
+    return Sample(found["index"], values.astype(float))

@@ -1,0 +1,19 @@
+# What a figure needs to know of one run's last network: arrays, and the record of how they were made.
+
+
+rule measure:
+    input:
+        run=ancient("results/runs/{run}/run.json"),
+        data=ancient(run_data),
+    output:
+        "results/runs/{run}/measured/{measured}/measurement.json",
+    log:
+        "logs/measure/{run}-{measured}.log",
+    conda:
+        "../../envs/robustloss.yaml"
+    threads: SETTINGS["threads"]
+    params:
+        spec=measurement_spec,
+    shell:
+        "python -m robustloss measure --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        " --spec {params.spec:q} --out results/runs/{wildcards.run}/measured/{wildcards.measured} > {log} 2>&1"
