@@ -12,6 +12,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "results/papers/ding2025"
+PAPERS = ["ding2025", "song2022", "pang2020", "chen2019"]
+VERDICTS = {"reproduced", "direction only", "not reproduced", "collapses", "not attempted at this scale"}
 TABLE3 = ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
 
 
@@ -20,9 +22,13 @@ def manifest() -> dict:
     return json.loads((PAPER / "manifest.json").read_text())
 
 
-def table(name: str) -> list[dict]:
-    with open(PAPER / "tables" / f"{name}.csv", newline="") as stream:
+def rows(path: Path) -> list[dict]:
+    with open(path, newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def table(name: str) -> list[dict]:
+    return rows(PAPER / "tables" / f"{name}.csv")
 
 
 def test_every_row_was_trained_attacked_and_measured(manifest):
@@ -47,8 +53,7 @@ def test_networks_learnt_and_the_attack_attacks(manifest):
 
 
 def test_tables_stand_beside_the_published_numbers():
-    rows = table("table3")
-    printed = [row for row in rows if any("31.09" in value for value in row.values())]
+    printed = [row for row in table("table3") if any("31.09" in value for value in row.values())]
     assert len(printed) == 1
     counts = {row["tool"]: row for row in table("table1")}
     assert counts["Hook"]["published"] == "44887"
@@ -73,6 +78,29 @@ def test_the_page_is_whole_and_self_contained():
     sources = re.findall(r'<img[^>]*src="([^"]{0,40})', page)
     assert len(sources) >= 4
     assert all(source.startswith("data:image/") for source in sources)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_paper_has_its_verdicts_and_audits(paper):
+    folder = ROOT / "results/papers" / paper
+    verdicts = [claim["verdict"] for claim in rows(folder / "claims.csv")]
+    assert len(verdicts) >= 5 and set(verdicts) <= VERDICTS
+    assert verdicts.count("not attempted at this scale") < len(verdicts)
+    # The data stand in for the paper's, so nothing is reproduced.
+    assert "reproduced" not in verdicts
+    audited = rows(folder / "tables/audits.csv")
+    assert audited
+    for line in audited:
+        assert 0 <= float(line["worst_case_percent"]) <= float(line["pgd_percent"]) <= float(line["clean_percent"])
+        assert line["verdict"].startswith(("Cross-entropy PGD ", "The network "))
+
+
+def test_the_honest_attacks_break_networks():
+    """The honest ensemble leaves no more than the clean accuracy, and breaks something somewhere."""
+    records = [json.loads(path.read_text()) for path in (ROOT / "results/runs").glob("*/attacks/worst_case-*/*.json")]
+    shares = [record["summary"] for record in records]
+    assert all(share["robust_accuracy"]["last"] <= share["clean_accuracy"]["last"] for share in shares)
+    assert min(share["robust_accuracy"]["last"] for share in shares) < 0.2
 
 
 def test_a_second_demo_has_nothing_to_do():
