@@ -53,14 +53,14 @@ def seeded(seed=0):
 
 
 def held_out(count=200):
-    images, labels = _digits()
+    images, labels = all_digits()
     return images[TRAINING : TRAINING + count], labels[TRAINING : TRAINING + count]
 
 
 @functools.cache
 def network(kind):
     """ "plain", or "robust": trained on the last iterate of five naive steps of PGD at epsilon 0.15."""
-    images, labels = (part[:TRAINING] for part in _digits())
+    images, labels = (part[:TRAINING] for part in all_digits())
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), 0.004)
@@ -97,6 +97,6 @@ def robust_accuracy(kind, found):
 
 
 @functools.cache
-def _digits():
+def all_digits():
     data = load_digits()
     return torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)

@@ -99,10 +99,7 @@ def write(root: Path, seeds=(0,), left_out=(("table4", "7"),), epochs=10) -> Pat
         "labels": {
             table: {row: LABELS.get(row, f"label of {row}") for row in labels} for table, labels in rows.items()
         },
-        "figures": {
-            **{name: {"experiment": "table3", "rows": list("012348")} for name in ("figure2", "figure3", "figure4")},
-            "figure5": {"experiment": "table3", "rows": list("1567")},
-        },
+        "figures": experiments("ding2025")["figures"],
     }
     folder = root / "results" / "papers" / "ding2025"
     _write_table1(folder / "tables" / "table1.csv")
@@ -114,7 +111,7 @@ def write_chen2019(root: Path, rows: dict[str, dict[str, float]], seeds=(0,), le
 
     `rows` has the clean accuracy by experiment and row. An attack of strength e leaves e less of it.
     """
-    paper = yaml.safe_load((ROOT / "workflow" / "papers" / "chen2019.yaml").read_text(encoding="utf-8"))
+    paper = experiments("chen2019")
     found, labels = {}, {}
     for name, experiment in sorted(paper["experiments"].items()):
         known = sorted({*experiment["rows"], *rows.get(name, {})})
@@ -131,15 +128,21 @@ def write_chen2019(root: Path, rows: dict[str, dict[str, float]], seeds=(0,), le
         "data": {name: f"data/prepared/{name}" for name in paper["scales"]["paper"]["data"]},
         "rows": found,
         "labels": labels,
-        "figures": {},
+        "figures": paper["figures"],
     }
     return write_manifest(root, "chen2019", seeds, manifest)
+
+
+def experiments(paper: str) -> dict:
+    """A paper's yaml."""
+    return yaml.safe_load((ROOT / "workflow" / "papers" / f"{paper}.yaml").read_text(encoding="utf-8"))
 
 
 def write_manifest(root: Path, paper: str, seeds, content: dict) -> Path:
     """Write a manifest and the paper's reference file."""
     (root / "data" / "reference").mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "data" / "reference" / f"{paper}.csv", root / "data" / "reference")
+    for name in (paper, "independent"):
+        shutil.copy(ROOT / "data" / "reference" / f"{name}.csv", root / "data" / "reference")
     about = {
         "paper": paper,
         "title": f"Title of {paper}",

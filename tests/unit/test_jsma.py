@@ -333,9 +333,9 @@ def test_a_batch_keeps_those_that_move_and_few_sizes():
             moving[torch.randperm(count, generator=seeded(left))[:left]] = True
             kept = batches.still_needed(moving, count)
             assert set(moving.nonzero()[:, 0].tolist()) <= set(kept.tolist())
-            assert kept.unique().numel() == len(kept) < left + max(1, count // 8)
+            assert kept.unique().numel() == len(kept) < left + max(1, count // 32)
             sizes.add(len(kept))
-        assert len(sizes) <= 10
+        assert len(sizes) <= 35
 
 
 def test_art_finds_the_same_images_where_its_rule_is_the_papers():

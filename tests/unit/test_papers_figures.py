@@ -1,18 +1,17 @@
-from itertools import combinations
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import papers_fixture
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
-from matplotlib.text import Text
+from matplotlib.colors import to_hex, to_rgb
 from papers_fixture import ADVERSARIAL, COUNTS, LABELS, TOOLS, TRUTH
+from papers_texts import check_texts
 from PIL import Image
 from scipy import stats
 
 from robustloss import papers
-from robustloss.papers import style
+from robustloss.papers import pang2020, song2022, style
 
 FIGURES = ("figure2", "figure3", "figure4", "figure5", "summary")
 MANIFEST = "results/papers/ding2025/manifest.json"
@@ -44,30 +43,58 @@ def epochs(paper, row):
     return pd.read_csv(paper.collection.root / entry["features"] / "epochs.csv").query("split == 'train'")
 
 
-def drawn_texts(figure, monkeypatch):
-    """Words and extent in pixels of every text that is really drawn; ticks beyond the limits of an axis are not."""
-    figure.dpi = style.PNG_DPI
-    canvas = FigureCanvasAgg(figure)
-    drawn = {}
-    draw = Text.draw
-
-    def record(text, renderer):
-        draw(text, renderer)
-        if text.get_visible() and text.get_text():
-            drawn[text] = text.get_window_extent(renderer)
-
-    monkeypatch.setattr(Text, "draw", record)
-    canvas.draw()
-    return [(text.get_text(), box) for text, box in drawn.items()]
+# What is drawn together: the losses of each paper's figures.
+TOGETHER = {
+    "ding2025": tuple(LABELS),
+    "song2022": song2022.METHODS,
+    "pang2020 MNIST and CIFAR-10": pang2020.METHODS["cifar10"],
+    "pang2020 CIFAR-100": pang2020.METHODS["cifar100"],
+    "pang2020 trained": ("SCE", "MMC-10", *pang2020.TRAINED),
+    "chen2019": ("XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "GCE exact", "COT", "MMC", "I-SCE"),
+}
 
 
-def test_every_row_has_a_mark_of_its_own_and_a_repetition_its_hollow_twin():
-    marks = style.marks(LABELS)
-    assert len({(mark.color, mark.hollow) for mark in marks.values()}) == len(LABELS)
-    plain = [mark for mark in marks.values() if not mark.hollow]
+@pytest.mark.parametrize("rows", TOGETHER.values(), ids=TOGETHER)
+def test_every_loss_has_a_mark_of_its_own_in_colour_and_in_grey(rows):
+    marks = style.marks(rows)
+    assert list(marks) == list(dict.fromkeys(rows))
+    assert len({(mark.color, mark.hollow) for mark in marks.values()}) == len(marks)
+    plain = {row: mark for row, mark in marks.items() if not mark.hollow}
     # In grey and without lines the marker alone must do.
-    assert len({mark.marker for mark in plain}) == len(plain) == 9
-    assert marks["5(2)"] == style.Mark(marks["5"].color, marks["5"].line, marks["5"].marker, hollow=True)
+    assert len({mark.marker for mark in plain.values()}) == len(plain)
+    for row in set(marks) - set(plain):
+        assert marks[row] == replace(marks[row.removesuffix("(2)")], hollow=True)
+
+
+def test_a_loss_has_the_same_mark_in_every_paper():
+    for rows in TOGETHER.values():
+        assert style.marks(rows) == {row: style.marks([row])[row] for row in rows}
+    one = style.marks(["SCE", "XE", "1", "MMC", "MMC-10", "LS", "5", "AT", "AT-un SCE"])
+    assert one["SCE"] == one["XE"] == one["1"]
+    assert one["MMC"] == one["MMC-10"]
+    assert one["LS"] == one["5"]
+    assert one["AT"] == one["AT-un SCE"]
+
+
+def test_a_loss_that_no_paper_has_gets_a_colour_that_is_free():
+    marks = style.marks(["XE", "GCE 1/3", "mine"])
+    assert len({mark.color for mark in marks.values()}) == len({mark.marker for mark in marks.values()}) == 3
+    many = style.marks(map(str, range(100, 130)))
+    assert len(many) == 30
+
+
+def contrast(color):
+    """WCAG's contrast with white."""
+    channels = np.array(to_rgb(color))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return 1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+
+
+def test_colours_stand_out_on_white():
+    rows = {row for rows in TOGETHER.values() for row in rows}
+    assert min(contrast(mark.color) for mark in style.marks(rows).values()) > 1.8
+    assert contrast("#ffffff") == pytest.approx(1)
+    assert contrast("#000000") == pytest.approx(21)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +110,7 @@ def cells(tmp_path_factory):
 @pytest.mark.parametrize("name", [*FIGURES, "cells"])
 def test_no_text_overlaps_another_or_leaves_the_page(name, seeds, cells, monkeypatch):
     figure = cells.figure("summary") if name == "cells" else seeds.figure(name)
-    found, page = drawn_texts(figure, monkeypatch), figure.bbox
-    assert len(found) > 10
-    for words, box in found:
-        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, words
-        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, words
-    for (one, first), (other, second) in combinations(found, 2):
-        assert not (first.padded(-2).overlaps(second.padded(-2))), (one, other)
+    check_texts(figure, monkeypatch)
 
 
 def test_figure_2_draws_the_distances_of_the_training_split(paper):

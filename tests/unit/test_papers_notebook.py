@@ -27,7 +27,7 @@ def results(tmp_path, monkeypatch):
     return papers_fixture.write(tmp_path)
 
 
-@pytest.fixture(params=["chen2019", "ding2025"])
+@pytest.fixture(params=["chen2019", "ding2025", "pang2020", "song2022"])
 def name(request):
     return request.param
 
@@ -73,10 +73,10 @@ def test_rendering_writes_notebook_page_tables_and_figures(results, capsys):
     written = {path.relative_to(results.parent).as_posix() for path in results.parent.rglob("*.*")}
     figures = {
         f"figures/{name}.{kind}"
-        for name in ("figure2", "figure3", "figure4", "figure5", "summary")
+        for name in (*(f"figure{number}" for number in range(1, 6)), "figure_a1", "figure_a2", "figure_a3", "summary")
         for kind in ("png", "pdf")
     }
-    tables = {f"tables/table{number}.csv" for number in range(1, 7)}
+    tables = {f"tables/{name}.csv" for name in (*(f"table{number}" for number in range(1, 7)), "audits")}
     assert written == {"manifest.json", "ding2025.ipynb", "ding2025.html"} | figures | tables
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
@@ -96,8 +96,9 @@ def test_a_paper_of_cells_is_rendered_without_stored_tables(tmp_path, monkeypatc
     manifest = papers_fixture.write_chen2019(tmp_path, rows={"mnist": {"XE": 0.6, "GCE exact": 0.7}})
     page = papers.render(NOTEBOOKS / "chen2019.ipynb", manifest.relative_to(tmp_path), manifest.parent)
     written = {path.relative_to(manifest.parent).as_posix() for path in manifest.parent.rglob("*.*")}
-    tables = {f"tables/table{number}.csv" for number in range(2, 7)}
-    pictures = {"figures/summary.png", "figures/summary.pdf"}
+    tables = {f"tables/{name}.csv" for name in (*(f"table{number}" for number in range(2, 7)), "audits")}
+    names = (*(f"figure{number}" for number in range(1, 5)), "summary", "summary_cifar10", "landscape")
+    pictures = {f"figures/{name}.{kind}" for name in names for kind in ("png", "pdf")}
     assert written == {"manifest.json", "chen2019.ipynb", "chen2019.html"} | tables | pictures
     text = page.read_text(encoding="utf-8")
     for shown in ("87.66", "60.0 [55.0, 65.0]", "not in the paper"):

@@ -5,11 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from papers_fixture import ROOT, attacked, write_manifest, write_run
+from papers_fixture import ROOT, attacked, experiments, write_manifest, write_run
+from papers_texts import check_texts
 
 from robustloss import config, papers, reference, runs, schedules
 from robustloss.data.cifar100 import LAYOUT
-from robustloss.papers import pang2020, song2022
+from robustloss.papers import pang2020, song2022, style
 
 MODULES = {"song2022": song2022, "pang2020": pang2020}
 SCALES = ("demo", "short", "paper")
@@ -150,7 +151,7 @@ def write_study(root, paper, rows):
                 numbers = {"epoch": [1, 2], "count": [140, 140], "clean_correct": [10, 70], "mean_l2": [9.0, 0.6]}
                 pd.DataFrame(numbers).to_csv(root / folder / "epochs.csv", index=False)
     labels = {name: {row: f"label of {row}" for row in own} for name, own in found.items()}
-    content = {"data": {}, "rows": found, "labels": labels, "figures": {}}
+    content = {"data": {}, "rows": found, "labels": labels, "figures": experiments(paper)["figures"]}
     return write_manifest(root, paper, (0,), content)
 
 
@@ -259,7 +260,14 @@ def test_labels_of_the_pages_are_those_of_the_yaml(studies):
     for data, methods in pang2020.METHODS.items():
         for experiment in (data, f"{data}-pgd"):
             assert set(pang["experiments"][experiment]["rows"]) == set(methods)
-    assert set(pang["experiments"]["cifar10-at"]["rows"]) == set(pang2020.TRAINED)
+    assert set(pang["experiments"]["cifar10-at"]["rows"]) == {"SCE", *pang2020.TRAINED}
+    sources = {f"from {source}" for source in pang2020.SOURCES}
+    assert set(pang["experiments"][pang2020.TRANSFER]["attacks"]) == sources
+    assert set(pang["experiments"][pang2020.TRANSFER]["rows"]) == {*pang2020.METHODS["cifar10"], *pang2020.TRAINED}
+    for experiment, attack in song2022.GRIDS.values():
+        assert attack in song["experiments"][experiment]["attacks"]
+        rows = {f"s {s} m {m}" for s in song2022.GRID["s"] for m in song2022.GRID["m"]}
+        assert set(song["experiments"][experiment]["rows"]) == rows
 
 
 def test_columns_find_their_attacks(load, studies):
@@ -271,6 +279,99 @@ def test_columns_find_their_attacks(load, studies):
             for experiment, found in paper["experiments"].items()
         }
         loaded = load(name, rows)
-        for table in set(module.TABLES) - {"table1", "table2", "table3", "gains"}:
+        for table in set(module.TABLES) - {"table1", "table2", "table3", "gains", "speed", "centres", "independent"}:
             frame = loaded.table(table).filter(regex=r"_percent$|_l2$")
             assert frame.notna().any().all(), (table, list(frame.columns[frame.isna().all()]))
+
+
+def test_figures_5_marks_the_values_of_table_1(load):
+    un, tar = (load("song2022", SONG).figure("figure5").axes[place] for place in (1, 3))
+    color = style.marks(song2022.METHODS)["I-SCE"].color
+    for axis, values in ((un, (99.57, 63.47, 46.41)), (tar, (99.57, 12.74, 6.78))):
+        own = [line for line in axis.get_lines() if line.get_color() == color]
+        (hollow,) = (line for line in own if line.get_markerfacecolor() == "none")
+        assert dict(zip(hollow.get_xdata(), hollow.get_ydata(), strict=True)) == dict(
+            zip((0, 0.02, 0.04), values, strict=True)
+        )
+    (ours,) = (line for line in un.get_lines() if line.get_color() == color and line.get_linestyle() == "-")
+    assert ours.get_xydata().tolist() == [[0, pytest.approx(80)], [0.02, pytest.approx(60)]]
+
+
+def test_figure_8_has_accuracies_and_the_distance(load):
+    accuracy, elsewhere, distance, _ = load("song2022", SONG).figure("figure8").axes
+    place = song2022.METHODS.index("MMC")
+    dots = {line.get_marker(): line.get_xydata()[0] for line in accuracy.get_lines() if line.get_marker() != "None"}
+    assert [dots[marker][0] for marker in ("p", "o", "x")] == pytest.approx([70, 40, 10])
+    assert all(abs(dot[1] - place) < 0.5 for dot in dots.values())
+    (found,) = (line for line in distance.get_lines() if line.get_marker() == "x")
+    assert found.get_xdata()[0] == pytest.approx(1.2)
+    assert [text.get_text() for text in elsewhere.texts] == ["not run at this scale"]
+
+
+def test_figure_4_draws_a_surface_through_the_cells_of_a_grid(load):
+    grid = {
+        f"s {s} m {m}": (0.6, {"pgd50un 0.02": 0.1 * float(s) + float(m)}) for s in ("1", "2") for m in ("0.02", "0.1")
+    }
+    axis = load("song2022", {"mnist-grid": grid}).figure("figure4").axes[2]
+    points = {tuple(np.ravel(line.get_data_3d()).round(6)) for line in axis.get_lines() if line.get_marker() == "o"}
+    expected = {(1, 0.02, 22), (1, 0.1, 30), (2, 0.02, 32), (2, 0.1, 40)}
+    assert points == {tuple(map(float, point)) for point in expected}
+    assert len(axis.collections) == 1
+    # A single cell is a point without a surface.
+    axis = load("song2022", SONG).figure("figure4").axes[2]
+    assert not axis.collections
+
+
+def test_the_transfer_matrix_writes_each_accuracy(load):
+    rows = {pang2020.TRANSFER: {"MMC-10": (0.8, {"from SCE": 0.35}), "SCE": (0.8, {"from MMC-10": 0.2})}}
+    axis = load("pang2020", rows).figure("transferred").axes[0]
+    shown = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axis.texts}
+    places = [*pang2020.METHODS["cifar10"], *pang2020.TRAINED]
+    assert shown[places.index("MMC-10"), 0] == "45.0"
+    assert shown[places.index("SCE"), 1] == "30.0"
+    assert sum(text == "—" for text in shown.values()) == len(shown) - 2
+
+
+def test_speed_is_the_test_error_after_some_epochs_and_the_cost_of_one(load):
+    found = load("pang2020", PANG).table("speed").set_index("row").loc["MMC-10"]
+    assert [found["error_1_percent"], found["error_2_percent"]] == pytest.approx([20, 20])
+    assert math.isnan(found["error_5_percent"])
+    assert found["seconds_per_epoch"] == 5
+
+
+def test_what_others_found_has_a_source_and_stands_beside_ours(load):
+    rows = PANG | {"cifar10": {"MMC-10": (0.8, {"autoattack 8": 0.05})}}
+    frame = load("pang2020", rows).table("independent")
+    assert frame["source"].str.startswith("github.com/").all()
+    ours = frame.dropna(subset="percent").set_index("attack")
+    assert ours["percent"].to_dict() == {"none": pytest.approx(90), "AutoAttack": pytest.approx(15)}
+    assert ours["percent_others"].to_dict() == {"none": 90.18, "AutoAttack": 0}
+
+
+def test_labels_of_what_others_found_are_attacks_of_the_yaml(studies):
+    paper, _ = studies["pang2020", "paper"]
+    found = pd.read_csv(ROOT / "data" / "reference" / "independent.csv", keep_default_na=False)
+    for row in found[found["paper"] == "pang2020"].itertuples():
+        experiment = paper["experiments"][row.experiment]
+        assert row.row in experiment["rows"]
+        assert row.label in ("", "clean", *experiment["attacks"])
+
+
+def test_angles_between_optimal_centres_are_those_of_a_simplex(load):
+    optimal, random, _ = load("pang2020", {}).figure("angles").axes
+    smallest = math.degrees(math.acos(-1 / 9))
+    assert optimal.get_title() == f"optimal: at least {smallest:.1f}° between two centres"
+    cosines = np.asarray(optimal.get_images()[0].get_array())
+    assert cosines[~np.eye(10, dtype=bool)] == pytest.approx(-1 / 9)
+    assert float(random.get_title().split()[3].rstrip("°")) < smallest
+
+
+@pytest.mark.parametrize(
+    ("paper", "name"),
+    [
+        *(("song2022", f"figure{number}") for number in (3, 4, 5, 7, 8)),
+        *(("pang2020", name) for name in ("attacks", "transferred", "angles", "strength")),
+    ],
+)
+def test_no_text_overlaps_another(load, paper, name, monkeypatch):
+    check_texts(load(paper, SONG if paper == "song2022" else PANG).figure(name), monkeypatch)

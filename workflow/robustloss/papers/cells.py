@@ -10,8 +10,9 @@ from robustloss.errors import Problem
 from robustloss.papers import estimates
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured
-from robustloss.papers.measured import Run
+from robustloss.papers.measured import Run, names
 
+SEPARATOR = " | "
 NOTHING = float("nan")
 
 
@@ -110,7 +111,8 @@ def measured(collection: Collection, item: str, found: Sequence[Entry]) -> pd.Da
 
     `percent_published` is the printed value, `percent` the mean of ours at the last epoch, `percent_low` and
     `percent_high` its 95 % interval over what the column `interval` says (samples of one seed, or seeds), `samples` the
-    number of images, `experiment` and `run_as` what our run is called.
+    number of images, `experiment` and `run_as` what our run is called, `line` and `head` the headings at the left and
+    above, `attack` the attack's label, `runs` the names of the runs that the cell rests on.
     """
     frame = pd.DataFrame([_numbers(collection, item, entry) for entry in found])
     return frame.astype({"seeds": "Int64", "samples": "Int64"})
@@ -181,6 +183,10 @@ def _numbers(collection: Collection, item: str, entry: Entry) -> dict:
         "samples": cell.measure.record(runs[0])[1] if runs else NOTHING,
         "experiment": experiment,
         "run_as": collection.label(experiment, row),
+        "line": SEPARATOR.join(cell.line),
+        "head": SEPARATOR.join(part for part in cell.head if part),
+        "attack": cell.measure.attack,
+        "runs": names(runs),
     }
 
 

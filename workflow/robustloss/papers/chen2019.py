@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import cells, display, figures
+from robustloss.papers import cells, display, embedding, figures, planes
 from robustloss.papers.cells import ACCURACY, ERROR, Cell, Measure, Table, Trained
 from robustloss.papers.collection import Collection
 
@@ -34,7 +35,44 @@ FIRST_GAMMA = {"mnist": ("0.25",), "cifar10": ("0.07",)}
 HARDENED = {"mnist-at": (("0.3",), ("100", "40")), "cifar10-at": (("0.04", "0.08"), ("40", "10"))}
 # Several attacks together, which the paper has not.
 WORST = "worst case"
+TSNE = "t-SNE of what the last layer is given; distances between clusters mean nothing"
 SIGNS = {"eps": "ε", "gamma": "γ", "c": "c"}
+
+
+def figure1(collection: Collection) -> Figure:
+    """Latent spaces of networks trained with XE and with GCE, by t-SNE."""
+    return embedding.figure(collection, {"figure1": "CIFAR10", "figure1 MNIST": "MNIST"}, TSNE)
+
+
+def figure2(collection: Collection) -> Figure:
+    """Loss landscapes of complement entropy and of GCE, three classes."""
+    # Only here, so that everything else waits for no torch.
+    from robustloss.papers import simplex
+
+    smallest = _alpha(collection, "larger basin of Figure 2")
+    shown = {"(a) complement entropy": "0", "(b) GCE": "1/2", "(c) GCE": "1/3", "(d) GCE": smallest}
+    titles = {name if alpha == "0" else f"{name}, α = {alpha}": Fraction(alpha) for name, alpha in shown.items()}
+    return simplex.landscapes({title: float(alpha) for title, alpha in titles.items()})
+
+
+def figure3(collection: Collection) -> Figure:
+    """GCE along the line of equal wrong classes, several α."""
+    from robustloss.papers import simplex
+
+    named = (_alpha(collection, cell) for cell in ("constant slope of Figure 3", "larger basin of Figure 2"))
+    largest, smallest = named
+    alphas = (largest, "1/2", "1/3", "1/4", "1/5", smallest)
+    return simplex.profile({alpha: float(Fraction(alpha)) for alpha in alphas})
+
+
+def figure4(collection: Collection) -> Figure:
+    """Latent spaces of the adversarially trained networks, by t-SNE."""
+    return embedding.figure(collection, {"figure4": "CIFAR10", "figure4 MNIST": "MNIST"}, TSNE)
+
+
+def landscape(collection: Collection) -> Figure:
+    """Cross-entropy on a plane through a test image; not a figure of the paper."""
+    return planes.figure(collection, "landscape")
 
 
 def table2(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -64,12 +102,12 @@ def table6(collection: Collection) -> tuple[DataFrame, Styler]:
 
 def summary(collection: Collection) -> Figure:
     """Accuracy on MNIST against epsilon, a panel for each bounded attack; not a figure of the paper."""
-    panels = {
-        attack: {0.0: ACCURACY} | {float(epsilon): _under(attack, epsilon) for epsilon in EPSILONS["mnist"]}
-        for attack in (*BOUNDED, WORST)
-    }
-    rows = cells.rows(collection, "mnist", PRINTED)
-    return figures.by_epsilon(collection, "mnist", rows, panels, cells.published(collection, PRINTED))
+    return _against_epsilon(collection, "mnist")
+
+
+def summary_cifar10(collection: Collection) -> Figure:
+    """Accuracy on CIFAR-10 against epsilon, a panel for each bounded attack; not a figure of the paper."""
+    return _against_epsilon(collection, "cifar10")
 
 
 def _errors(trained: Trained) -> Iterator[Cell]:
@@ -151,7 +189,24 @@ PRINTED = {
     "table6": Table("Robust accuracy", PLACE, _trained(PAIR, "mnist-at", "cifar10-at"), _hardened),
 }
 TABLES = {function.__name__: function for function in (table2, table3, table4, table5, table6)}
-FIGURES = {"summary": summary}
+FIGURES = {
+    function.__name__: function
+    for function in (figure1, figure2, figure3, figure4, summary, summary_cifar10, landscape)
+}
+
+
+def _alpha(collection: Collection, row: str) -> str:
+    """A value of α that the text names."""
+    return collection.printed("text", row, "alpha").printed
+
+
+def _against_epsilon(collection: Collection, experiment: str) -> Figure:
+    panels = {
+        attack: {0.0: ACCURACY} | {float(epsilon): _under(attack, epsilon) for epsilon in EPSILONS[experiment]}
+        for attack in (*BOUNDED, WORST)
+    }
+    rows = cells.rows(collection, experiment, PRINTED)
+    return figures.by_epsilon(collection, experiment, rows, panels, cells.published(collection, PRINTED))
 
 
 def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:

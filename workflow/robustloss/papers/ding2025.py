@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import display, figures, tables
+from robustloss.papers import display, examples, figures, paths, tables
 from robustloss.papers.collection import Collection
 from robustloss.papers.figures import Panel
 from robustloss.papers.tables import Distance, Share
@@ -70,6 +70,11 @@ def table6(collection: Collection) -> tuple[DataFrame, Styler]:
     return _adversarial(collection, "table6", "generation")
 
 
+def figure1(collection: Collection) -> Figure:
+    """One image of each tool."""
+    return examples.figure(collection, "surgical")
+
+
 def figure2(collection: Collection) -> Figure:
     """Distances in the training split per epoch: functions that spread the features."""
     return _over_epochs(collection, "figure2", Panel("d_ic", INTRA, LOGITS), Panel("d_cc", INTER, LOGITS))
@@ -100,13 +105,31 @@ def figure5(collection: Collection) -> Figure:
     return _over_epochs(collection, "figure5", *panels)
 
 
+def figure_a1(collection: Collection) -> Figure:
+    """Adversarial loss of images of one class along the iterations, towards several targets."""
+    return paths.losses(collection, "figure_a1")
+
+
+def figure_a2(collection: Collection) -> Figure:
+    """The loss of the same images where they change class."""
+    return paths.boundary(collection, "figure_a2")
+
+
+def figure_a3(collection: Collection) -> Figure:
+    """The probabilities of all classes there."""
+    return paths.probabilities(collection, "figure_a3")
+
+
 def summary(collection: Collection) -> Figure:
     """Table 3 at a glance; not a figure of the paper."""
     return figures.summary(collection, "table3", (ROBUST, ACCURACY), D_CC)
 
 
 TABLES = {function.__name__: function for function in (table1, table2, table3, table4, table5, table6)}
-FIGURES = {function.__name__: function for function in (figure2, figure3, figure4, figure5, summary)}
+FIGURES = {
+    function.__name__: function
+    for function in (figure1, figure2, figure3, figure4, figure5, figure_a1, figure_a2, figure_a3, summary)
+}
 # Tables that another stage writes and this one only shows.
 STORED = ("table1",)
 

@@ -75,7 +75,8 @@ def as_printed(
 
 def losses(frame: pd.DataFrame, name: str) -> Styler:
     """The frame of `tables.losses`."""
-    shown = frame.assign(loss=frame["loss"].map(_formula), gradient=frame["gradient"].map(_formula))
+    shown = frame.drop(columns="runs")
+    shown = shown.assign(loss=frame["loss"].map(_formula), gradient=frame["gradient"].map(_formula))
     shown.columns = ["index", "composite cross-entropy", "gradient", "run as"]
     caption = "Grey: published, its minus signs restored. Run as: the terms and weights in the record of our run."
     return styled(shown, name, caption, left=tuple(shown.columns), grey=tuple(shown.columns[1:3]))
@@ -147,12 +148,15 @@ def _marked(heading: tuple[str, ...], in_paper: bool) -> tuple[str, ...]:
     return (*first, last if in_paper else f'{last}<br><small style="color: {GREY}">not in the paper</small>')
 
 
-def _intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
+def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
+    """`12.3 [10.1, 14.5]`, without brackets where there is no interval."""
     write = _rounded(digits)
-    return [
-        write(mean) if pd.isna(low) else f"{write(mean)} [{write(low)}, {write(high)}]"
-        for mean, low, high in zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
-    ]
+    return write(mean) if pd.isna(low) else f"{write(mean)} [{write(low)}, {write(high)}]"
+
+
+def _intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
+    numbers = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+    return [interval(*row, digits) for row in numbers]
 
 
 def _rounded(digits: int) -> Callable[[float], str]:

@@ -1,63 +1,80 @@
-"""What trained networks with a few numbers before their head make of test images, drawn as points."""
+"""Images as points: what networks make of them in a few numbers, or a picture of many numbers by t-SNE."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustloss import checkpoints
-from robustloss.data import prepared
-from robustloss.images import Images
 from robustloss.papers import facts, style
 from robustloss.papers.collection import Collection
 from robustloss.papers.measured import Run
 
-BATCH = 500
+COLUMNS = 5
+# More classes than there are marks are drawn alike: their colours would tell nothing.
+NAMED = len(style.CLASSES)
 
 
-def figure(collection: Collection, experiments: Sequence[str], rows: Sequence[str], count: int) -> Figure:
-    """One panel for each of `rows` of each experiment that was run: the features of `count` test images, by class.
+def figure(collection: Collection, names: Mapping[str, str], note: str) -> Figure:
+    """One panel for each row of the figures `names`: the points measured of its first run, by class.
 
-    The runs' weights and the prepared images are read: Problem where they are missing.
+    `names` are keys of the yaml's figures, with what is said of their rows in the titles.
     """
-    shown = {
-        (experiment, row): collection.of(experiment, row)[0]
-        for experiment in experiments
-        for row in rows
-        if collection.of(experiment, row)
-    }
-    drawn = Figure(figsize=(max(5, 2.6 * len(shown) + 0.8), 3.3), layout="constrained")
-    handles = {}
-    for place, ((experiment, row), run) in enumerate(shown.items(), 1):
-        points, labels, classes = _features(collection, run, count)
-        solid = points.shape[1] == 3
-        axis = drawn.add_subplot(1, len(shown), place, projection="3d" if solid else None)
-        for index, name in enumerate(classes):
-            cloud = points[labels == index].T
-            color = f"C{index % 10}"
-            axis.plot(*cloud, linestyle="none", marker=".", markersize=2, color=color, rasterized=True)
-            handles[name] = Line2D([], [], linestyle="none", marker="o", markersize=4, color=color)
-        axis.set(title=f"{row}\n{experiment}")
-        axis.set_aspect("equal")
+    found = _measured(collection, names)
+    lines = max(1, -(-len(found) // COLUMNS))
+    columns = max(2, min(COLUMNS, len(found)))
+    drawn = Figure(figsize=(2.5 * columns + 1.1, 2.7 * lines + 0.5), layout="constrained")
+    handles, counts = {}, set()
+    for place, (title, (name, run)) in enumerate(found.items(), 1):
+        record, arrays = run.measurement(name)
+        solid = arrays["points"].shape[1] == 3
+        axis = drawn.add_subplot(lines, columns, place, projection="3d" if solid else None)
+        _clouds(axis, arrays["points"], arrays["labels"])
+        axis.set_title(title)
+        # Of flat panels the limits give way, so that all are as large; in space the box does.
+        axis.set_aspect("equal", adjustable="box" if solid else "datalim")
         axis.tick_params(labelsize=6)
+        if "perplexity" in record["spec"]:
+            # Neither place nor scale of a t-SNE means anything.
+            axis.set(xticks=[], yticks=[])
+        handles |= {label: _entry(index) for index, label in enumerate(record["classes"][:NAMED])}
+        counts.add(f"{len(arrays['labels']):,} images of split {record['spec']['split']}")
     if handles:
         drawn.legend(handles.values(), handles, loc="outside right upper", title="class")
     else:
-        drawn.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
-    runs = list(shown.values())
-    parts = [f"scale {collection.scale}", facts.data_sets(runs), facts.networks(runs), facts.hardware(runs)]
-    note = f"at most {count:,} images of split test, in their order; of several seeds the first"
-    style.footer(drawn, "  ·  ".join([*parts, note] if runs else [f"No row is run at scale {collection.scale}."]))
+        style.not_run(drawn)
+    style.footer(drawn, _footer(collection, [run for _, run in found.values()], [*sorted(counts), note]))
     return drawn
 
 
-@torch.no_grad()
-def _features(collection: Collection, run: Run, count: int):
-    """The features (n, dimension) of the first test images, their classes (n,), and the classes' names."""
-    data = prepared.load(collection.root / run.record["data"])
-    folder = collection.root / "results" / "runs" / run.name
-    model = checkpoints.network(folder, run.record, data, run.last_epoch).eval()
-    images = Images(data, "test", torch.device("cpu"), torch.arange(min(count, len(data.labels("test")))))
-    found, labels = zip(*((model.features(inputs), labels) for inputs, labels in images.batches(BATCH)), strict=True)
-    return torch.cat(found).numpy(), torch.cat(labels).numpy(), data.classes
+def _measured(collection: Collection, names: Mapping[str, str]) -> dict[str, tuple[str, Run]]:
+    found = {}
+    for name, about in names.items():
+        experiment, rows = collection.figure(name)
+        for row in rows:
+            for run in collection.of(experiment, row)[:1]:
+                if name in run.measured:
+                    found[f"{row}, {about}"] = name, run
+    return found
+
+
+def _clouds(axis: Axes, points: np.ndarray, labels: np.ndarray) -> None:
+    for index in np.unique(labels):
+        color, marker = style.CLASSES[index % NAMED]
+        cloud = points[labels == index].T
+        axis.plot(
+            *cloud, linestyle="none", marker=marker, markersize=2, markeredgewidth=0, color=color, rasterized=True
+        )
+
+
+def _entry(index: int) -> Line2D:
+    color, marker = style.CLASSES[index]
+    return Line2D([], [], linestyle="none", marker=marker, markersize=4.5, color=color)
+
+
+def _footer(collection: Collection, runs: Sequence[Run], notes: Sequence[str]) -> str:
+    if not runs:
+        return f"No row of this figure is run at scale {collection.scale}."
+    about = (facts.data_sets(runs), facts.networks(runs), *notes, facts.hardware(runs))
+    return "  ·  ".join([f"scale {collection.scale}", *about])

@@ -16,7 +16,6 @@ from robustloss.papers.collection import Collection
 from robustloss.papers.formulas import to_mathtext
 from robustloss.papers.tables import Distance, Share
 
-PUBLISHED = {"marker": "D", "markersize": 6.5, "markerfacecolor": "none", "linestyle": "none"}
 MAJORITY = {"color": style.GREY, "linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 1}
 
 
@@ -108,7 +107,7 @@ def summary(collection: Collection, table: str, shares: Sequence[Share], distanc
     axes[0].set_yticks(range(len(rows)), names)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     ours = Line2D([], [], color="black", marker="o", markersize=style.MARKER_SIZE, label="ours, 95 % interval")
-    published = Line2D([], [], color=style.GREY, label="published", **PUBLISHED)
+    published = Line2D([], [], color=style.GREY, label="published", **style.PUBLISHED)
     majority = Line2D([], [], **MAJORITY, label="always the most frequent class")
     figure.legend(handles=[ours, published, majority], loc="outside upper center", ncols=3)
     style.footer(figure, facts.footer(collection, table, rows, facts.interval_note(collection.seeds(table))))
@@ -188,7 +187,7 @@ def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], dis
             axis.plot(ours.mean / estimates.value(base, distance.of).mean, place, **marks[row].drawn(line=False))
         printed = collection.printed(table, row, distance.metric)
         if printed and printed_base:
-            axis.plot(printed.value / printed_base.value, place, color=style.GREY, **PUBLISHED)
+            axis.plot(printed.value / printed_base.value, place, color=style.GREY, **style.PUBLISHED)
     axis.margins(x=0.08)
     axis.set(title=f"{to_mathtext(distance.heading)} relative to function {distance.relative_to}", xlabel="ratio")
     axis.set_xscale("log")
@@ -205,7 +204,7 @@ def _point(axis: Axes, place: int, found: estimates.Measured | None, mark: style
 
 def _published(axis: Axes, place: int, cell) -> None:
     if cell:
-        axis.plot(cell.value, place, color=style.GREY, **PUBLISHED)
+        axis.plot(cell.value, place, color=style.GREY, **style.PUBLISHED)
 
 
 def _plain_log(line: Axis) -> None:
@@ -220,7 +219,7 @@ def _legend(figure: Figure, handles: list[Line2D]) -> None:
     if handles:
         figure.legend(handles=handles, loc="outside right upper")
     else:
-        figure.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
+        style.not_run(figure)
 
 
 def _entry(collection: Collection, table: str, row: str, mark: style.Mark, line: bool = True) -> Line2D:

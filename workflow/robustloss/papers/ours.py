@@ -6,9 +6,10 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import display, facts, style
+from robustloss.papers import display, facts, measured, style
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured, value
@@ -58,6 +59,16 @@ def distance(headings: tuple[str, ...], attack: str) -> Column:
     return Column(headings, f"{attack}_l2".replace(" ", "_"), read, digits=2)
 
 
+def readers(
+    collection: Collection, experiment: str, columns: Mapping[str, Column]
+) -> dict[str, Callable[[str], Measured | None]]:
+    """What each column says of a row of `experiment`, by its name in a figure."""
+    return {
+        name: lambda row, column=column: column.read(collection, collection.of(experiment, row))
+        for name, column in columns.items()
+    }
+
+
 def table(
     collection: Collection,
     name: str,
@@ -77,7 +88,7 @@ def table(
             numbers = cell or (None,) * 3
             names = (column.name, f"{column.name}_low", f"{column.name}_high")
             row |= {key: NOTHING if x is None else x for key, x in zip(names, numbers, strict=True)}
-        rows.append(row)
+        rows.append(row | {"runs": measured.names(collection.of(line.experiment, line.row))})
     depth = len(columns[0].headings)
     shown = {(*[""] * (depth - 1), title): _first_only(lines, place) for place, title in enumerate(titles)}
     left = tuple(shown)
@@ -93,8 +104,12 @@ def curves(
     panels: Mapping[str, Mapping[str, Mapping[float, Measured | None]]],
     unit: str,
     note: str = "",
+    published: Mapping[tuple[str, str, float], float] | None = None,
 ) -> Figure:
-    """One panel for each title: shares in percent over a number, one curve per label, with their 95 % intervals."""
+    """One panel for each title: shares in percent over a number, one curve per label, with their 95 % intervals.
+
+    `published` has percentages by title, label and number; they are hollow points.
+    """
     figure = Figure(figsize=(2.6 * len(panels) + 2.2, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     marks = style.marks(list(dict.fromkeys(label for panel in panels.values() for label in panel)))
@@ -104,12 +119,20 @@ def curves(
             points = {place: found for place, found in points.items() if found}
             if points:
                 handles[label] = _curve(axis, points, marks[label])
+            if printed := {place: number for (*at, place), number in (published or {}).items() if at == [title, label]}:
+                hollow = marks[label].drawn(line=False) | {"markerfacecolor": "none", "markersize": 7.5}
+                axis.plot(list(printed), list(printed.values()), **hollow)
+                handles.setdefault(label, Line2D([], [], **marks[label].drawn()))
         axis.set(title=title, xlabel=unit, ylim=(-2, 102))
     axes[0].set_ylabel("accuracy, %")
+    if not any(found for panel in panels.values() for points in panel.values() for found in points.values()):
+        style.not_run(figure)
+    if published:
+        handles["published"] = Line2D(
+            [], [], color=style.GREY, marker="o", markersize=7.5, markerfacecolor="none", linestyle="none"
+        )
     if handles:
         figure.legend(handles.values(), handles, loc="outside right upper")
-    else:
-        figure.text(0.5, 0.55, "not run at this scale", ha="center", fontsize=14, color=style.GREY)
     rows = collection.rows(experiment)
     notes = filter(None, (note, facts.interval_note(collection.seeds(experiment))))
     style.footer(figure, facts.footer(collection, experiment, rows, "  ·  ".join(notes)))

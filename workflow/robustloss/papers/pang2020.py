@@ -3,15 +3,18 @@
 No table of the paper is at hand, so all of these are ours; they follow what its authors' code runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import embedding, estimates, ours
+from robustloss.papers import dots, embedding, estimates, facts, matrix, ours, style
+from robustloss.papers import independent as others_found
 from robustloss.papers.cells import ACCURACY, Measure
 from robustloss.papers.collection import Collection
+from robustloss.papers.dots import Panel
 from robustloss.papers.estimates import Measured
 from robustloss.papers.measured import Run
 from robustloss.papers.ours import Column, Line
@@ -21,8 +24,6 @@ METHODS = {"mnist": LOSSES, "cifar10": (*LOSSES, "MMC-100"), "cifar100": (*LOSSE
 TRAINED = ("AT-un SCE", "AT-tar SCE", "AT-un MMC-10", "AT-tar MMC-10")
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 EPSILONS = ("8", "16", "32")
-# Images drawn as points.
-DRAWN = 10_000
 
 
 def clean(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -78,6 +79,82 @@ def capacity(collection: Collection) -> tuple[DataFrame, Styler]:
     return ours.table(collection, "capacity", ("layers", "method"), lines, columns, RADII)
 
 
+def transfer(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Adversarial examples of one network on another, CIFAR-10."""
+    lines = [Line((row,), TRANSFER, row) for row in (*METHODS["cifar10"], *TRAINED)]
+    columns = [
+        CLEAN,
+        *(ours.percent(("examples of", source), Measure(f"from {source}")) for source in SOURCES),
+    ]
+    return ours.table(collection, "transfer", ("attacked",), lines, columns, f"{RADII}; ε = 8/256")
+
+
+def centres(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Optimal centres against random ones."""
+    lines = [Line((DATA[name], row), name, row) for name in METHODS for row in ("MMC-10", "MMC-10 rand")]
+    columns = [CLEAN, *_compared("32", "MNIST"), *_compared("8", "CIFAR")]
+    return ours.table(collection, "centres", PLACE, lines, columns, RADII)
+
+
+def speed(collection: Collection) -> tuple[DataFrame, Styler]:
+    """How fast networks learn MNIST, and what an epoch costs."""
+    lines = [Line((row,), "mnist", row) for row in METHODS["mnist"]]
+    columns = [_error_after(epoch) for epoch in EPOCHS]
+    columns += [
+        Column(("test error, %", "last epoch"), "error_last_percent", _last_error),
+        Column(("seconds", "per epoch"), "seconds_per_epoch", _seconds),
+    ]
+    return ours.table(collection, "speed", ("method",), lines, columns, "Seconds are those of the training alone")
+
+
+def independent(collection: Collection) -> tuple[DataFrame, Styler]:
+    """What others measured of the same losses, beside ours."""
+    return others_found.table(collection)
+
+
+def attacks(collection: Collection) -> Figure:
+    """What each network withstands, attack by attack."""
+    panels = [
+        Panel(
+            f"{DATA[name]}, ε = {epsilon}/256",
+            "accuracy, %",
+            name,
+            ours.readers(collection, name, {title: ours.percent((), measure) for title, measure in _climbed(epsilon)}),
+            limits=(-3, 103),
+        )
+        for name, epsilon in {"mnist": "32", "cifar10": "8", "cifar100": "8"}.items()
+    ]
+    rows = list(dict.fromkeys(row for methods in METHODS.values() for row in methods))
+    return dots.figure(collection, rows, panels, "epsilon: a radius on pixels in [0, 1]")
+
+
+def transferred(collection: Collection) -> Figure:
+    """The transfer table in colours."""
+    rows = [*METHODS["cifar10"], *TRAINED]
+    shares = [[Measure(f"from {source}").of(collection.of(TRANSFER, row)) for source in SOURCES] for row in rows]
+    values = np.array([[100 * found.mean if found else ours.NOTHING for found in line] for line in shares])
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axis = figure.subplots()
+    shown = matrix.draw(axis, values, rows, SOURCES, low=0, high=100, digits=1)
+    axis.set(xlabel="network that the adversarial examples are made on", ylabel="attacked network")
+    figure.colorbar(shown, label="accuracy, %")
+    if np.isnan(values).all():
+        style.not_run(figure)
+    style.footer(
+        figure,
+        facts.footer(collection, TRANSFER, rows, "ε = 8/256; on its own examples a network is attacked white-box"),
+    )
+    return figure
+
+
+def angles(collection: Collection) -> Figure:
+    """Cosines between the centres of ten classes, optimal and random; a formula."""
+    # Only here, so that everything else waits for no torch.
+    from robustloss.papers import angles
+
+    return angles.figure(classes=10, dimension=256)
+
+
 def strength(collection: Collection) -> Figure:
     """Accuracy against epsilon under PGD-50 with each loss, CIFAR-10."""
     attacks = {"cross-entropy": "pgd50un {} ce", "adaptive": "pgd50un {} adaptive", "pairwise": "pairwise {}"}
@@ -101,9 +178,12 @@ def convergence(collection: Collection) -> Figure:
 
 def plane(collection: Collection) -> Figure:
     """Test images of MNIST as the two numbers before the head."""
-    return embedding.figure(collection, ("mnist-plane",), METHODS["mnist"], DRAWN)
+    return embedding.figure(collection, {"plane": "MNIST"}, "of several seeds the first")
 
 
+TRANSFER = "cifar10-transfer"
+SOURCES = ("SCE", "MMC-10", "MMC-100", "AT-un SCE", "AT-un MMC-10")
+EPOCHS = (1, 2, 5, 10)
 CLEAN = ours.percent(("", "clean"), ACCURACY)
 PLACE = ("data set", "method")
 RADII = "Accuracy in %. ε is an L∞ radius on pixels in [0, 1]"
@@ -120,13 +200,35 @@ def _data(experiment: str) -> str:
 
 def _compared(epsilon: str, data: str) -> list[Column]:
     above = f"{data} ε = {epsilon}/256".strip()
+    return [ours.percent((above, title), measure) for title, measure in _climbed(epsilon)]
+
+
+def _climbed(epsilon: str) -> Iterator[tuple[str, Measure]]:
+    """The attacks of the main comparison, from what a library climbs to what is honest."""
     attacks = {
         "PGD-50, cross-entropy": f"pgd50un {epsilon} ce",
         "PGD-50, adaptive": f"pgd50un {epsilon} adaptive",
         "pairwise": f"pairwise {epsilon}",
         "AutoAttack": f"autoattack {epsilon}",
+        "worst case": f"honest {epsilon}",
     }
-    return [ours.percent((above, title), Measure(label)) for title, label in attacks.items()]
+    return ((title, Measure(label)) for title, label in attacks.items())
+
+
+def _error_after(epoch: int) -> Column:
+    def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
+        lasting = [run for run in runs if epoch in run.curve("accuracy", "test")]
+        return estimates.value(lasting, lambda run: 100 * (1 - run.curve("accuracy", "test")[epoch]))
+
+    return Column(("test error, %", f"epoch {epoch}"), f"error_{epoch}_percent", read)
+
+
+def _last_error(collection: Collection, runs: Sequence[Run]) -> Measured | None:
+    return estimates.value(runs, lambda run: 100 * (1 - run.last("accuracy", "test")))
+
+
+def _seconds(collection: Collection, runs: Sequence[Run]) -> Measured | None:
+    return estimates.value(runs, lambda run: run.record["environment"]["seconds"] / run.last_epoch)
 
 
 def _pgd(collection: Collection, name: str, kind: str) -> tuple[DataFrame, Styler]:
@@ -142,6 +244,9 @@ def _pgd(collection: Collection, name: str, kind: str) -> tuple[DataFrame, Style
 
 
 TABLES = {
-    function.__name__: function for function in (clean, compared, trained, pgd_ce, pgd_adaptive, others, capacity)
+    function.__name__: function
+    for function in (
+        *(clean, compared, trained, pgd_ce, pgd_adaptive, others, transfer, centres, capacity, speed, independent),
+    )
 }
-FIGURES = {function.__name__: function for function in (strength, convergence, plane)}
+FIGURES = {function.__name__: function for function in (attacks, strength, transferred, angles, convergence, plane)}

@@ -1,5 +1,6 @@
 """Song et al. (2022), Mathematics 10(19):3716: which of our measurements stands in which table and figure."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,9 +8,11 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import cells, display, embedding, ours, style
+from robustloss.papers import cells, display, dots, embedding, facts, ours, surfaces
 from robustloss.papers.cells import ACCURACY, Cell, Measure, Table, Trained
 from robustloss.papers.collection import Collection
+from robustloss.papers.dots import Panel
+from robustloss.papers.measured import names
 from robustloss.papers.ours import Line
 
 # The methods in the order of Section 4, then those that are not the paper's.
@@ -34,7 +37,13 @@ GAINS = (
     ("CIFAR10 shallow PGD50un I-SCE over SCE", "cifar10-shallow", "SCE", "pgd50un 0.01"),
 )
 GRID = {"s": ("1", "1.25", "1.5", "1.75", "2"), "m": ("0.02", "0.04", "0.06", "0.08", "0.1")}
-EMBEDDED = 5000
+GRIDS = {
+    "MNIST, DeepFool as coded": ("mnist-grid", "deepfool coded"),
+    "CIFAR10, DeepFool as coded": ("cifar10-grid", "deepfool coded"),
+    "MNIST, PGD50un 0.02": ("mnist-grid", "pgd50un 0.02"),
+    "CIFAR10, PGD50un 0.01": ("cifar10-grid", "pgd50un 0.01"),
+}
+FIRST = "of several seeds the first"
 
 
 def table1(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -56,7 +65,8 @@ def gains(collection: Collection) -> tuple[DataFrame, Styler]:
     """How far I-SCE is above another method: improvements that the text prints, and ours."""
     rows = []
     for name, experiment, other, attack in GAINS:
-        found = [Measure(attack).of(collection.of(experiment, row)) for row in ("I-SCE", other)]
+        runs = [collection.of(experiment, row) for row in ("I-SCE", other)]
+        found = [Measure(attack).of(each) for each in runs]
         rows.append(
             {
                 "row": name,
@@ -65,10 +75,12 @@ def gains(collection: Collection) -> tuple[DataFrame, Styler]:
                 "points": 100 * (found[0].mean - found[1].mean) if all(found) else ours.NOTHING,
                 "percent_i_sce": 100 * found[0].mean if found[0] else ours.NOTHING,
                 "percent_other": 100 * found[1].mean if found[1] else ours.NOTHING,
+                "runs": names(itertools.chain(*runs)),
             }
         )
     frame = DataFrame(rows)
-    shown = frame.set_axis(["improvement", "our attack", "published", "ours", "I-SCE", "the other"], axis=1)
+    headings = ["improvement", "our attack", "published", "ours", "I-SCE", "the other"]
+    shown = frame.drop(columns="runs").set_axis(headings, axis=1)
     caption = (
         "Points of robust accuracy. Grey: published, of an epsilon that is not printed. The two columns on the right "
         f"are ours, at the smaller epsilon of the tables. {display.DASH}: not run at scale {collection.scale}."
@@ -95,6 +107,23 @@ def numbers10(collection: Collection) -> tuple[DataFrame, Styler]:
 def numbers11(collection: Collection) -> tuple[DataFrame, Styler]:
     """Figure 11 in numbers of ours: CIFAR-10, eight layers."""
     return _under_pgd(collection, "numbers11", "cifar10-shallow", "cifar10")
+
+
+def numbers4(collection: Collection) -> tuple[DataFrame, Styler]:
+    """Figure 4 in numbers of ours: a training for each s and m."""
+    lines = [
+        Line((DATA[experiment.removesuffix("-grid")], s, m), experiment, f"s {s} m {m}")
+        for experiment in dict.fromkeys(experiment for experiment, _ in GRIDS.values())
+        for s in GRID["s"]
+        for m in GRID["m"]
+    ]
+    columns = [
+        ours.percent(("", "clean"), ACCURACY),
+        ours.percent(("", "DeepFool as coded"), Measure("deepfool coded")),
+        ours.percent(("MNIST", "PGD50un 0.02"), Measure("pgd50un 0.02")),
+        ours.percent(("CIFAR10", "PGD50un 0.01"), Measure("pgd50un 0.01")),
+    ]
+    return ours.table(collection, "numbers4", ("data set", "s", "m"), lines, columns, "Accuracy in %")
 
 
 def numbers7(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -127,38 +156,20 @@ def figure3(collection: Collection) -> Figure:
     )
     s, m = np.meshgrid(np.linspace(1, 2, 101), np.linspace(0, 0.1, 101))
     z = interval_slope(s, m, own, wrong)
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    axis = figure.subplots()
-    filled = axis.contourf(s, m, z, levels=12, cmap="viridis")
-    figure.colorbar(filled, label="z")
-    axis.set(title=f"z(s, m) for S = {wrong:g}, f = {own:g}", xlabel="s", ylabel="m")
-    style.footer(figure, f"smallest value {z.min():.2g}, at s = 1 and m = 0; a formula, nothing is measured")
-    return figure
+    title = f"z(s, m) for S = {wrong:g}, f = {own:g}"
+    about = f"smallest value {z.min():.2g}, at s = 1 and m = 0; a formula, nothing is measured"
+    return surfaces.slope(z, s, m, title, about)
 
 
 def figure4(collection: Collection) -> Figure:
     """Accuracy over s and m under DeepFool and untargeted PGD."""
     panels = {
-        "MNIST, DeepFool as coded": ("mnist-grid", "deepfool coded"),
-        "CIFAR10, DeepFool as coded": ("cifar10-grid", "deepfool coded"),
-        "MNIST, PGD50un 0.02": ("mnist-grid", "pgd50un 0.02"),
-        "CIFAR10, PGD50un 0.01": ("cifar10-grid", "pgd50un 0.01"),
+        f"({letter}) {title}": np.array(
+            [[_grid_share(collection, experiment, s, m, attack) for s in GRID["s"]] for m in GRID["m"]]
+        )
+        for letter, (title, (experiment, attack)) in zip("abcd", GRIDS.items(), strict=True)
     }
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    for axis, (title, (experiment, attack)) in zip(figure.subplots(1, 4, sharey=True), panels.items(), strict=True):
-        shares = [[_grid_share(collection, experiment, s, m, attack) for s in GRID["s"]] for m in GRID["m"]]
-        axis.imshow(shares, origin="lower", vmin=0, vmax=100, cmap="viridis", aspect="auto")
-        for (row, column), share in np.ndenumerate(shares):
-            text = display.DASH if np.isnan(share) else f"{share:.1f}"
-            color = "black" if np.isnan(share) or share > 60 else "white"
-            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-        axis.set_xticks(range(len(GRID["s"])), GRID["s"])
-        axis.set_yticks(range(len(GRID["m"])), GRID["m"])
-        axis.grid(visible=False)
-        axis.set(title=title, xlabel="s")
-    figure.axes[0].set_ylabel("m")
-    style.footer(figure, f"accuracy in %, mean over seeds; {display.DASH}: not run at scale {collection.scale}")
-    return figure
+    return surfaces.figure(panels, GRID["s"], GRID["m"], _about_grids(collection))
 
 
 def figure5(collection: Collection) -> Figure:
@@ -180,9 +191,14 @@ def figure7(collection: Collection) -> Figure:
     return ours.curves(collection, "cifar10-at", {"adversarial training": curves}, "step in training", SCALE)
 
 
+def figure8(collection: Collection) -> Figure:
+    """DeepFool, ResNet-32."""
+    return _deepfool(collection, {"mnist-deepfool": "MNIST", "cifar10-deepfool": "CIFAR10"})
+
+
 def figure9(collection: Collection) -> Figure:
     """Test images as the three numbers before the output layer."""
-    return embedding.figure(collection, ("mnist-embedding", "cifar10-embedding"), METHODS, EMBEDDED)
+    return embedding.figure(collection, {"figure9": "MNIST", "figure9 CIFAR10": "CIFAR10"}, FIRST)
 
 
 def figure10(collection: Collection) -> Figure:
@@ -193,6 +209,11 @@ def figure10(collection: Collection) -> Figure:
 def figure11(collection: Collection) -> Figure:
     """PGD on CIFAR-10, eight layers."""
     return _over_steps(collection, "cifar10-shallow", "cifar10")
+
+
+def figure12(collection: Collection) -> Figure:
+    """DeepFool, shallow networks."""
+    return _deepfool(collection, {"mnist-shallow-deepfool": "MNIST", "cifar10-shallow-deepfool": "CIFAR10"})
 
 
 def interval_slope(s, m, own: float, wrong: float):
@@ -271,7 +292,49 @@ def _over_steps(collection: Collection, experiment: str, data: str) -> Figure:
         }
         for attack in PGD
     }
-    return ours.curves(collection, experiment, panels, "step", SCALE)
+    printed = cells.published(collection, {item: PRINTED[item] for item in ("table1", "table2")})
+    places = {ACCURACY: [(attack, 0.0) for attack in PGD]}
+    places |= {Measure(f"{attack} {step}"): [(attack, float(step))] for attack in PGD for step in STEPS[data]}
+    published = {
+        (attack, row, place): percent
+        for (where, row, measure), percent in printed.items()
+        for attack, place in (places.get(measure, []) if where == experiment else [])
+    }
+    return ours.curves(collection, experiment, panels, "step", SCALE, published)
+
+
+def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
+    """Accuracies, and the mean L2 distance of the attack that goes on until the class changes."""
+    reads = {
+        "clean": ours.percent((), ACCURACY),
+        "DeepFool as coded": ours.percent((), Measure("deepfool coded")),
+        "DeepFool": ours.percent((), Measure("deepfool")),
+    }
+    panels = [
+        Panel(f"{data}, accuracy", "%", name, ours.readers(collection, name, reads), limits=(-3, 103))
+        for name, data in experiments.items()
+    ]
+    panels += [
+        Panel(
+            f"{data}, distance to another class",
+            "mean L2 on [0, 1]",
+            name,
+            ours.readers(collection, name, {"DeepFool": ours.distance((), "deepfool")}),
+            limits=(0, None),
+        )
+        for name, data in experiments.items()
+    ]
+    return dots.figure(collection, METHODS, panels, "DeepFool as coded stops after three steps")
+
+
+def _about_grids(collection: Collection) -> str:
+    rows = [f"s {s} m {m}" for s in GRID["s"] for m in GRID["m"]]
+    parts = []
+    for experiment in dict.fromkeys(experiment for experiment, _ in GRIDS.values()):
+        run = [row for row in rows if collection.of(experiment, row)]
+        counted = f"{experiment}: {len(run)} of {len(rows)} trainings"
+        parts.append(facts.footer(collection, experiment, run, f"{counted}, mean over seeds") if run else counted)
+    return "  ·  ".join(parts)
 
 
 def _grid_share(collection: Collection, experiment: str, s: str, m: str, attack: str) -> float:
@@ -293,10 +356,10 @@ TABLES = {
     function.__name__: function
     for function in (
         *(table1, table2, table3, gains),
-        *(numbers5, numbers6, numbers7, numbers8, numbers10, numbers11, numbers12),
+        *(numbers4, numbers5, numbers6, numbers7, numbers8, numbers10, numbers11, numbers12),
     )
 }
 FIGURES = {
     function.__name__: function
-    for function in (figure3, figure4, figure5, figure6, figure7, figure9, figure10, figure11)
+    for function in (*(figure3, figure4, figure5, figure6, figure7, figure8, figure9, figure10, figure11, figure12),)
 }

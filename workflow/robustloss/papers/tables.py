@@ -11,7 +11,7 @@ from robustloss.errors import Problem
 from robustloss.papers import estimates
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured
-from robustloss.papers.measured import Run
+from robustloss.papers.measured import Run, names
 
 NOTHING = float("nan")
 BASELINE = "majority class"
@@ -69,7 +69,7 @@ def losses(collection: Collection, item: str, table: str) -> pd.DataFrame:
     for row in collection.reference.rows(item):
         cells = {metric: collection.reference.value(item, row, metric) for metric in ("loss", "gradient")}
         runs = collection.of(table, row)
-        rows.append({"index": row, **cells, "run_as": _objective(runs)})
+        rows.append({"index": row, **cells, "run_as": _objective(runs), "runs": names(runs)})
     return pd.DataFrame(rows)
 
 
@@ -91,6 +91,7 @@ def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple
         "terms": _objective(runs),
         "seeds": len(runs),
         "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds"),
+        "runs": names(runs),
     }
     for metric in metrics:
         printed = collection.printed(table, row, metric.metric)

@@ -1,0 +1,73 @@
+"""What a figure needs to know of one trained network: arrays and, last, a record that says how they were made.
+
+A module `robustloss/<name>.py` with a function `measure(run, data, spec, directory, device)` is a measurement: `spec`
+has its `name` and its own settings, `run` is the run's folder, and the files go into `directory`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robustloss import checkpoints, devices, models, outcomes
+from robustloss.data.prepared import Prepared
+from robustloss.errors import Problem
+from robustloss.files import write_json
+from robustloss.images import Images
+from robustloss.provenance import Stopwatch
+
+ARRAYS = "arrays.npz"
+RECORD = "measurement.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run's network after its last epoch, ready for evaluation, and the images it is measured on."""
+
+    model: torch.nn.Module
+    images: Images
+    data: Prepared
+    record: dict
+    watch: Stopwatch
+
+    @property
+    def index(self) -> np.ndarray:
+        """The images' positions in their split (count,)."""
+        return self.images.indices.cpu().numpy()
+
+    def all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All images (count, channels, height, width) in [0, 1] and their labels (count,), on the device."""
+        return self.images.batch(torch.arange(len(self.images), device=self.images.indices.device))
+
+    def write(self, directory: Path, spec: dict, arrays: dict[str, np.ndarray], summary: dict) -> None:
+        """Write arrays.npz, then measurement.json: the run, the classes, `spec`, `summary` and the environment."""
+        outcomes.save(directory / ARRAYS, arrays)
+        about = {
+            "name": directory.name,
+            "run": self.record["name"],
+            "data_digest": self.record["data_digest"],
+            "classes": self.data.classes,
+            "spec": spec,
+        }
+        environment = self.watch.environment(self.images.device)
+        write_json(directory / RECORD, {**about, "summary": summary, "environment": environment})
+
+
+def subject(run: Path, data: Prepared, split: str, count: int | None, device: str, label: int | None = None) -> Subject:
+    """The network of `run` after its last epoch and `count` images of `split`, of the class `label` if one is given.
+
+    They are spread evenly over all there are, since neighbours may come from one video; fewer where there are fewer.
+    Raises Problem where there is none.
+    """
+    watch, where = Stopwatch(), devices.choose(device)
+    record = checkpoints.open_run(run, data)
+    labels = data.labels(split)
+    available = np.arange(len(labels)) if label is None else np.flatnonzero(labels == label)
+    if not len(available):
+        raise Problem(f"{data.directory} has no image of class {label} in split {split}: name another class or split")
+    count = min(count or len(available), len(available))
+    chosen = available[np.linspace(0, len(available) - 1, count).round().astype(np.int64)]
+    network = checkpoints.network(run, record, data, record["spec"]["epochs"])
+    model = models.evaluation_copy(network, where)
+    return Subject(model, Images(data, split, where, torch.from_numpy(chosen)), data, record, watch)

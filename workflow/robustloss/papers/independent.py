@@ -1,0 +1,44 @@
+"""What other people measured of a paper's losses, from data/reference/independent.csv, beside ours."""
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from robustloss.papers import display, ours
+from robustloss.papers.cells import Measure
+from robustloss.papers.collection import Collection
+from robustloss.papers.estimates import Measured
+from robustloss.papers.measured import names
+from robustloss.papers.tables import stored
+
+# What the file calls accuracy on clean images; without a label we have nothing to compare.
+CLEAN = "clean"
+
+
+def table(collection: Collection) -> tuple[pd.DataFrame, Styler]:
+    """One row for each of their numbers: `percent_others` and, of our run at the nearest setting, `percent`."""
+    found = stored(collection.root / "data" / "reference" / "independent.csv")
+    found = found[found["paper"] == collection.manifest["paper"]].fillna({"label": ""}).reset_index(drop=True)
+    frame = found.drop(columns="paper").rename(columns={"percent": "percent_others"})
+    measured = [_ours(collection, row) for row in found.itertuples()]
+    for place, name in enumerate(("percent", "percent_low", "percent_high")):
+        frame[name] = [ours.NOTHING if cell[place] is None else 100 * cell[place] for cell in measured]
+    frame["runs"] = [names(collection.of(row.experiment, row.row)) for row in found.itertuples()]
+    return frame, _shown(collection, frame)
+
+
+def _ours(collection: Collection, row) -> Measured:
+    if not row.label:
+        return Measured(None)
+    measure = Measure() if row.label == CLEAN else Measure(row.label)
+    return measure.of(collection.of(row.experiment, row.row)) or Measured(None)
+
+
+def _shown(collection: Collection, frame: pd.DataFrame) -> Styler:
+    numbers = zip(frame["percent"], frame["percent_low"], frame["percent_high"], strict=True)
+    shown = frame[["row", "attack", "percent_others", "source", "note"]].copy()
+    shown.insert(3, "ours, %", [display.interval(*row) for row in numbers])
+    shown = shown.rename(columns={"row": "network", "percent_others": "others, %"})
+    caption = f"Grey: others. In brackets: 95 % intervals. {display.DASH}: not run at scale {collection.scale}."
+    left = ("network", "attack", "source", "note")
+    styler = display.styled(shown, "independent", caption, left=left, grey=("others, %", "source", "note"))
+    return styler.format(precision=2, subset=["others, %"])

@@ -1,0 +1,28 @@
+"""Numbers of rows and columns as a coloured matrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+COLORS = "viridis"
+DASH = "—"
+
+
+def draw(
+    axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], low: float, high: float, digits: int
+):
+    """Draw `values` (rows, columns) between `low` and `high` with their numbers, a dash for NaN; the image."""
+    shown = axis.imshow(values, vmin=low, vmax=high, cmap=COLORS, aspect="auto")
+    shade = Normalize(low, high)
+    for (row, column), value in np.ndenumerate(values):
+        empty = np.isnan(value)
+        text = DASH if empty else f"{value:.{digits}f}".replace("-", "−")
+        color = "black" if empty or shade(value) > 0.6 else "white"
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    return shown
