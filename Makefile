@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test env lint lock
+.PHONY: demo report test env lint lock
 .DEFAULT_GOAL := demo
 
 demo: env
 	$(BIN)/snakemake --cores all --config scale=demo
 	@$(BIN)/python workflow/scripts/where.py
+
+report: env
+	$(BIN)/snakemake --cores all -- results/report/index.html
 
 test: env .venv/peers
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -6,6 +6,9 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -19,7 +22,7 @@ include: "workflow/rules/papers.smk"
 rule all:
     default_target: True
     input:
-        expand("results/papers/{paper}/{paper}.html", paper=PLAN.manifests),
+        "results/report/index.html",
 
 
 rule table1:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 CE_WITH_ALL_ONE = [{"loss": "cross_entropy", "weight": 1}, {"loss": "all_one", "weight": 0.25}]
-COLLECTED = {"manifest", "paper"}
+COLLECTED = {"manifest", "paper", "report"}
 RUNS = 7
 
 # All tests of this folder share one finished study, so they go to one worker (`--dist loadgroup`).
@@ -125,7 +125,7 @@ def test_device_threads_and_data_root(study):
 def test_the_notebook(study):
     with open(study.folder / "notebooks/ding2025.ipynb", "a") as stream:
         stream.write("\n")
-    assert set(study.scheduled()) == {"paper"}
+    assert set(study.scheduled()) == {"paper", "report"}
 
 
 def test_a_clone_with_the_results_but_without_snakemake_s_records(finished, tmp_path):

@@ -133,6 +133,12 @@ def summary(options) -> None:
     claims.write_summary(options.results, options.readme)
 
 
+def report(options) -> None:
+    from robustloss import report
+
+    report.write(options.results, options.out)
+
+
 def _spec(text: str) -> dict:
     return json.loads(text) if text.lstrip().startswith("{") else read_json(text)
 
@@ -159,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     stage(audit, "look for signs of gradient masking in a run", "run", "data", "spec", "out", "device")
     stage(measure, "measure what a figure shows of a run", "run", "data", "spec", "out", "device")
     stage(paper, "render a paper's notebook", "notebook", "manifest", "out")
+    stage(report, "write the pages of all papers and runs", "results", "out")
     stage(summary, "write the readme's table of verdicts", "results", "readme")
     return parser
 

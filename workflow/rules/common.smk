@@ -26,6 +26,9 @@ os.environ.update(
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Of the report's pages, which are no code.
+REPORT_TEMPLATES = sorted(map(str, Path("workflow/robustloss/report/templates").iterdir()))
+
 
 wildcard_constraints:
     paper=r"[a-z]+[0-9]{4}",

@@ -41,8 +41,27 @@ rule paper:
         reference="data/reference/{paper}.csv",
         counts=paper_counts,
     output:
-        html="results/papers/{paper}/{paper}.html",
+        html=report(
+            "results/papers/{paper}/{paper}.html",
+            caption="../report/notebook.rst",
+            category="Papers",
+            labels={"paper": "{paper}", "what": "notebook"},
+        ),
         notebook="results/papers/{paper}/{paper}.ipynb",
+        claims=report(
+            "results/papers/{paper}/claims.csv",
+            caption="../report/claims.rst",
+            category="Papers",
+            labels={"paper": "{paper}", "what": "claims"},
+        ),
+        figures=report(
+            directory("results/papers/{paper}/figures"),
+            patterns=["{figure}.png"],
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{paper}",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "logs/paper/{paper}.log",
     conda:
@@ -52,3 +71,19 @@ rule paper:
     shell:
         "python -m robustloss paper --notebook {input.notebook:q} --manifest {input.manifest:q}"
         " --out results/papers/{wildcards.paper} > {log} 2>&1"
+
+
+rule report:
+    input:
+        expand("results/papers/{paper}/{paper}.html", paper=PLAN.manifests),
+        templates=REPORT_TEMPLATES,
+    output:
+        "results/report/index.html",
+    log:
+        "logs/report.log",
+    conda:
+        "../../envs/robustloss.yaml"
+    params:
+        code=code_digest("robustloss.report"),
+    shell:
+        "python -m robustloss report --results results --out results/report > {log} 2>&1"

@@ -11,3 +11,4 @@ for page in sorted(PAPERS.glob("*/*.html")):
     print(f"  {len(tables)} tables   {page.parent}/tables/*.csv")
     print(f"  {len(figures)} figures  {page.parent}/figures/*.png and *.pdf")
     print(f"  runs       {page.parent}/manifest.json names them; each is a folder of results/runs")
+print("\neverything to read, with the runs behind each number: open results/report/index.html")
