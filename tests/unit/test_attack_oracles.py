@@ -130,7 +130,7 @@ def test_deepfool_is_no_farther(kind):
 
 @every_loss
 def test_carlini_wagner_is_no_farther(kind):
-    count, search, steps, first = 40, 5, 100, 0.01
+    count, search, steps, first, rate = 40, 5, 100, 0.01, 0.03
     peers = (
         from_foolbox(
             kind,
@@ -138,15 +138,15 @@ def test_carlini_wagner_is_no_farther(kind):
             count,
             binary_search_steps=search,
             steps=steps,
-            stepsize=0.01,
+            stepsize=rate,
             initial_const=first,
         ),
-        # Each of its steps is a line search of several passes, and no step is longer than the rate.
+        # Each of its steps is a line search of several passes.
         from_art(
             kind,
             "CarliniL2Method",
             count,
-            learning_rate=0.01,
+            learning_rate=rate,
             binary_search_steps=search,
             max_iter=steps // 10,
             initial_const=first,
@@ -154,7 +154,7 @@ def test_carlini_wagner_is_no_farther(kind):
             verbose=False,
         ),
     )
-    found = ours("carlini_wagner", kind, count, steps=steps, search_steps=search, first_constant=first)
+    found = ours("carlini_wagner", kind, count, steps=steps, search_steps=search, first_constant=first, rate=rate)
     check_nearest(kind, found, peers)
 
 

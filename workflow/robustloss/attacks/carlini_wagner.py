@@ -12,7 +12,7 @@ from robustloss.errors import Problem
 INSIDE = 0.999
 # Of Adam, as usual.
 BETAS, EPS = (0.9, 0.999), 1e-8
-# Below this share of what it was a tenth of the steps ago, a loss or distance still falls.
+# Below this share of what it was a fifth of the steps ago, a loss or distance still falls.
 FALLS = 0.999
 
 
@@ -28,11 +28,15 @@ class Settings(NamedTuple):
 
 
 class Results(NamedTuple):
-    """Of all samples, the class in question, the nearest success so far, its squared distance, and the steps taken."""
+    """Of all samples, the class in question, the nearest success so far, its squared distance, and the steps taken.
+
+    `firm` marks successes by more than rounding, which replace all others.
+    """
 
     classes: torch.Tensor
     images: torch.Tensor
     distances: torch.Tensor
+    firm: torch.Tensor
     iterations: torch.Tensor
 
 
@@ -75,10 +79,11 @@ def perturb(
     times more until there is a success, and then the middle between the largest without and the smallest with one.
 
     With `abort_early` a sample ends such a descent when neither its smallest loss nor its smallest distance fell by a
-    thousandth within a tenth of the steps. A success exceeds `confidence`, a difference of logits, by more than
-    rounding. An image that is misclassified when clean stays as it is, and so does one without a success or whose label
-    is the target. Nothing is random but the target "random". Raises Problem for settings or inputs out of range, and
-    for logits or gradients that are not finite.
+    thousandth within a fifth of the steps. A success exceeds `confidence`, a difference of logits, by more than
+    rounding; by less counts where nothing else is found, as where all features of a network are 0. An image that is
+    misclassified when clean stays as it is, and so does one without a success or whose label is the target. Nothing is
+    random but the target "random". Raises Problem for settings or inputs out of range, and for logits or gradients that
+    are not finite.
     """
     _check_settings(confidence, steps, rate, search_steps, first_constant, target)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
@@ -87,7 +92,7 @@ def perturb(
     sought = (scores.argmax(1) == labels) & ((classes != labels) | (target is None))
     settings = Settings(model, -1 if target is None else 1, confidence, steps, rate, abort_early, highest)
     none = torch.full_like(margins.rounding(scores), torch.inf, dtype=images.dtype)
-    results = Results(classes, images.clone(), none, torch.zeros_like(labels))
+    results = Results(classes, images.clone(), none, torch.zeros_like(sought), torch.zeros_like(labels))
     constants, low, high = torch.full_like(none, first_constant), torch.zeros_like(none), none.clone()
     finite = scores.sum().isfinite()
     for _ in range(search_steps):
@@ -109,12 +114,13 @@ def _descend(settings, results, images, sought, constants):
         tanh = state.angles.tanh()
         pixels = tanh.div(2 * INSIDE).add_(0.5).clamp_(0, 1)
         inputs, logits = network.forward(settings.model, pixels, state.rows, settings.highest)
-        excess, direction = _excess(settings, logits.detach(), results.classes[state.rows])
+        classes = results.classes[state.rows]
+        excess, direction = _excess(settings, logits.detach(), classes)
         direction *= (state.constants * (excess > 0)).view(-1, 1)
         gradient = network.backward(logits, inputs, direction)
         difference = pixels - state.clean
         distances = difference.square().sum((1, 2, 3))
-        _record(results, state, pixels, distances, excess <= 0)
+        _record(results, state, pixels, distances, excess <= 0, _barely(settings, logits.detach(), excess, classes))
         torch.minimum(state.lowest, distances + state.constants * excess.clamp(min=0), out=state.lowest)
         finite &= (excess.sum() + gradient.sum()).isfinite()
         slope = tanh.square_().neg_().add_(1).div_(2 * INSIDE)
@@ -123,7 +129,8 @@ def _descend(settings, results, images, sought, constants):
             # Only what it ends in says whether a constant suffices: Adam's first steps are as long for the least one.
             reached[state.rows] = torch.where(state.moving, state.success, reached[state.rows])
             state.success.zero_()
-            state = _leave(results, state, len(images)) if settings.abort_early else state
+        if settings.abort_early and (settings.steps - taken) % max(1, settings.steps // 5) == 0:
+            state = _leave(results, state, len(images))
     return reached, finite
 
 
@@ -152,11 +159,20 @@ def _excess(settings, logits, classes):
     return margin + settings.confidence + margins.rounding(logits), direction
 
 
-def _record(results, state, pixels, distances, success) -> None:
-    """Keep what is nearer than the nearest so far."""
+def _barely(settings, logits, excess, classes) -> torch.Tensor:
+    """Who is a success (n,), perhaps by rounding alone."""
+    hit = (logits.argmax(1) == classes) == (settings.sign > 0)
+    return hit & (excess <= margins.rounding(logits))
+
+
+def _record(results, state, pixels, distances, firm, barely) -> None:
+    """Keep what is nearer than the nearest so far, or the first that is firm."""
+    before = results.firm[state.rows]
+    success = firm | (barely & ~before)
     state.success.logical_or_(success)
-    nearer = success & state.moving & (distances < results.distances[state.rows])
+    nearer = success & state.moving & ((distances < results.distances[state.rows]) | (firm & ~before))
     results.iterations[state.rows] += state.moving
+    results.firm[state.rows] = before | (firm & state.moving)
     results.distances[state.rows] = torch.where(nearer, distances, results.distances[state.rows])
     results.images[state.rows] = torch.where(nearer.view(-1, 1, 1, 1), pixels, results.images[state.rows])
 

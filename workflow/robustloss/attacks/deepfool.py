@@ -30,8 +30,9 @@ def perturb(
     nearest: the smallest |f| / |w|, of all classes or of the `candidates` most likely for the clean image (the paper
     took 10). An iterate is x + (1 + `overshoot`) r cut to [0, 1], and x + r is cut too, of which the paper says
     nothing; so |f| is taken up to a point past the boundary by a thousandth of the clean margin. A sample leaves at its
-    first iterate that is misclassified by more than rounding. An image that is misclassified when clean stays as it is,
-    and so does one that no iterate misclassifies; nothing is random.
+    first iterate that is misclassified by more than rounding, or from which no class has a gradient: there, where all
+    features of a network may be 0, and at the last iterate any misclassification counts. An image that is misclassified
+    when clean stays as it is, and so does one that no iterate misclassifies; nothing is random.
 
     `step` "unnormalised" is for replication only: r <- r + |f| w / |w|, the fault of a public implementation
     (gongzhitaao/tensorflow-adversarial, with `steps` 3 and `overshoot` 0.01) that song2022 may have used. Where
@@ -52,7 +53,7 @@ def perturb(
             rivals = margins.likeliest(logits.detach(), labels, candidates, "candidates")
             past = -PAST * gradients.margin_value(logits.detach(), labels)
         queries[rows] += moving
-        wrong = _misclassified(logits.detach(), labels[rows], clean=taken == 0)
+        wrong = _misclassified(logits.detach(), labels[rows], by_rounding=taken in (0, steps))
         reached[rows] |= moving & wrong
         moving &= ~wrong
         finite &= logits.detach().sum().isfinite()
@@ -65,8 +66,10 @@ def perturb(
             # Another forward pass of those that go on is cheaper than a backward pass per class of all.
             rows, moving = rows[kept], moving[kept]
             inputs, logits = network.forward(model, adversarial[rows], labels[rows], highest)
-        way, sound = _nearest(inputs, logits, labels[rows], rivals[rows], past[rows], step)
+        way, stuck, sound = _nearest(inputs, logits, labels[rows], rivals[rows], past[rows], step)
         finite &= sound
+        reached[rows] |= moving & stuck & _misclassified(logits.detach(), labels[rows], by_rounding=True)
+        moving &= ~stuck
         iterations[rows] += moving
         clean = images[rows]
         way.mul_(moving.view(-1, 1, 1, 1)).add_(moved[rows])
@@ -76,14 +79,14 @@ def perturb(
     return Perturbed(torch.where(reached.view(-1, 1, 1, 1), adversarial, images), iterations, queries)
 
 
-def _misclassified(logits, labels, clean: bool) -> torch.Tensor:
-    if clean:
+def _misclassified(logits, labels, by_rounding: bool) -> torch.Tensor:
+    if by_rounding:
         return logits.argmax(1) != labels
     return gradients.margin_value(logits, labels) > margins.rounding(logits)
 
 
 def _nearest(inputs, logits, labels, rivals, past, step):
-    """The step to the nearest linearised boundary, 0 where no class has a gradient; and whether all was finite.
+    """The step to the nearest linearised boundary, where no class has a gradient, and whether all was finite.
 
     One class at a time: all at once takes as long and K - 1 times the memory.
     """
@@ -102,7 +105,7 @@ def _nearest(inputs, logits, labels, rivals, past, step):
         shortest = torch.where(nearer, distance, shortest)
         there = gradient.mul_(factor.to(gradient.dtype).view(-1, 1, 1, 1))
         way = torch.where(nearer.view(-1, 1, 1, 1), there, way)
-    return way.detach(), sound
+    return way.detach(), shortest.isinf(), sound
 
 
 def _check_settings(steps, overshoot, candidates, step) -> None:

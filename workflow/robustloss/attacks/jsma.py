@@ -9,7 +9,7 @@ from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
-OUTPUTS = ("logits", "probabilities")
+OUTPUTS = ("logits", "probabilities", "target_logit")
 UNTIL = ("target", "misclassified")
 
 
@@ -32,7 +32,8 @@ def perturb(
     a negative `theta`: < 0 <), and it is found exactly. `outputs` are "logits", as in the paper and in chen2019's code
     (JSMA-Z in Carlini and Wagner 2017), or "probabilities" (JSMA-F): then b = -a, and a step follows the target against
     the classes that rival it, not against the sum of all, which takes fewer features and half the time. They may
-    saturate, since only the direction of their gradient is needed.
+    saturate, since only the direction of their gradient is needed. With "target_logit" b = -a too, a of the target's
+    logit alone, the rule of the Adversarial Robustness Toolbox.
 
     `theta` is a signed fraction of the pixel range; features that cannot move further are out. At most the share
     `gamma` of the features changes, so for theta = 1 there are at most floor(gamma n / 2) steps, as published; with
@@ -108,6 +109,9 @@ def _saliency(logits, inputs, aims, theta, outputs):
         up = _scaled(network.backward(logits, inputs, way * gradients.to_class(logits.detach(), aims)))
         return up, up.clone()
     wanted = torch.zeros_like(logits).scatter_(1, aims[:, None], way)
+    if outputs == "target_logit":
+        up = _scaled(network.backward(logits, inputs, wanted))
+        return up, up.clone()
     (up,) = torch.autograd.grad(logits, inputs, wanted, retain_graph=True)
     return _scaled(up), _scaled(network.backward(logits, inputs, wanted - way))
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from robustloss.attacks.parts import batches, checks, gradients, network
+from robustloss.attacks.parts import checks, gradients, network
+from robustloss.attacks.parts.batches import Rows
 from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
@@ -49,38 +50,73 @@ def perturb(
     columns, lines = (vectors.to(images) for vectors in bases(*images.shape[2:], basis, low_frequencies))
     order = _orders(generator, len(images), images.shape[1] * len(columns) * len(lines), queries).to(labels.device)
     logits = network.predict(model, images, highest)
-    finite, best, moving = logits.sum().isfinite(), rises(logits, labels), logits.argmax(1) == labels
-    adversarial, visited, asked = images.clone(), torch.zeros_like(labels), torch.ones_like(labels)
-    negative = torch.ones_like(moving)
-    rows = torch.arange(len(images), device=images.device)
+    state = Rows(
+        torch.arange(len(images), device=images.device),
+        images.contiguous(),
+        rises(logits, labels),
+        labels=labels,
+        order=order,
+        negative=torch.ones_like(labels, dtype=torch.bool),
+    )
+    state.moving, state.queries = logits.argmax(1) == labels, torch.ones_like(labels)
+    results, total = state.results(), logits.sum()
     # Each pass asks one question for every sample that goes on, wherever it stands, so that none is asked in vain.
     for _ in range(queries - 1):
-        kept = batches.still_needed(moving, len(images))
-        rows, moving = rows[kept], moving[kept]
-        if not len(rows):
+        state.shrink(results)
+        if not len(state.row):
             break
-        current, truth, coordinates = adversarial[rows], labels[rows], order[rows, visited[rows]]
+        coordinates = state.order.gather(1, state.iterations[:, None])[:, 0]
         if basis == "pixel":
-            known = moving & negative[rows] & (current.flatten(1).gather(1, coordinates[:, None])[:, 0] == 0)
-            asked[rows] += known
-            negative[rows] &= ~known
-            moving &= asked[rows] < queries
-        amounts = step * torch.where(negative[rows], -1, 1).to(images)
-        moved = _moved(current, coordinates, amounts, columns, lines)
-        shown = moved.clamp(0, 1)
+            _skip_idle(state, coordinates, queries)
+            moved = shown = _pixels_moved(state, coordinates, step)
+        else:
+            moved = _waves_moved(state, coordinates, step, columns, lines)
+            shown = moved.clamp(0, 1)
         logits = network.predict(model, shown, highest)
-        finite &= logits.sum().isfinite()
-        wrong, value = logits.argmax(1) != truth, rises(logits, truth)
-        better = moving & (wrong | (value > best[rows]))
-        adversarial[rows] = torch.where(better.view(-1, 1, 1, 1), shown if basis == "pixel" else moved, current)
-        best[rows] = torch.where(better, value, best[rows])
-        done = moving & (better | ~negative[rows])
-        asked[rows] += moving
-        visited[rows] += done
-        negative[rows] = done
-        moving &= ~wrong & (asked[rows] < queries)
-    checks.check_finite(finite)
-    return Perturbed(adversarial.clamp_(0, 1), visited, asked)
+        total += logits.sum()
+        _keep(state, moved, logits.argmax(1) != state.labels, rises(logits, state.labels), queries)
+    state.store(results)
+    checks.check_finite(total.isfinite())
+    return Perturbed(results.images.clamp_(0, 1), results.iterations, results.queries)
+
+
+def _skip_idle(state, coordinates, queries) -> None:
+    """Count the negative step of a pixel at 0, and turn to the positive one."""
+    idle = state.moving & state.negative & (_values(state, coordinates) == 0)[:, 0]
+    state.queries = state.queries + idle
+    state.negative = state.negative & ~idle
+    state.moving = state.moving & (state.queries < queries)
+
+
+def _pixels_moved(state, pixels, step) -> torch.Tensor:
+    values = _values(state, pixels)
+    values = torch.where(state.negative[:, None], values - step, values + step).clamp_(0, 1)
+    return state.found.flatten(1).scatter(1, pixels[:, None], values).view_as(state.found)
+
+
+def _values(state, pixels) -> torch.Tensor:
+    return state.found.flatten(1).gather(1, pixels[:, None])
+
+
+def _waves_moved(state, coordinates, step, columns, lines) -> torch.Tensor:
+    channel, place = coordinates // (len(columns) * len(lines)), coordinates % (len(columns) * len(lines))
+    waves = columns[place // len(lines), :, None] * lines[place % len(lines), None]
+    moved = state.found.clone()
+    amounts = step * torch.where(state.negative, -1, 1).to(moved)
+    moved[torch.arange(len(moved), device=moved.device), channel] += amounts[:, None, None] * waves
+    return moved
+
+
+def _keep(state, moved, wrong, value, queries) -> None:
+    """Count the question, keep the step where it helps, and go to the next one."""
+    better = state.moving & (wrong | (value > state.merit))
+    state.found = torch.where(better.view(-1, 1, 1, 1), moved, state.found)
+    state.merit = torch.where(better, value, state.merit)
+    done = state.moving & (better | ~state.negative)
+    state.queries = state.queries + state.moving
+    state.iterations = state.iterations + done
+    state.negative = done
+    state.moving = state.moving & ~wrong & (state.queries < queries)
 
 
 def bases(height: int, width: int, basis: str, low_frequencies: int | None = None):
@@ -114,15 +150,6 @@ def _orders(generator, count, coordinates, length) -> torch.Tensor:
     draw = (torch.randperm(coordinates, generator=generator, device=generator.device) for _ in range(count * times))
     rows = [torch.cat([next(draw) for _ in range(times)])[:length] for _ in range(count)]
     return torch.stack(rows)
-
-
-def _moved(images, coordinates, amounts, columns, lines) -> torch.Tensor:
-    """The images, each moved by its amount along its coordinate."""
-    channel, place = coordinates // (len(columns) * len(lines)), coordinates % (len(columns) * len(lines))
-    waves = columns[place // len(lines), :, None] * lines[place % len(lines), None]
-    moved = images.clone()
-    moved[torch.arange(len(images), device=images.device), channel] += amounts[:, None, None] * waves
-    return moved
 
 
 def _choose_score(name: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -6,15 +6,18 @@ from types import SimpleNamespace
 
 import torch
 
+# How many different sizes a shrinking batch has, about: few on a GPU, which chooses its algorithms anew for each.
+SIZES = {"cpu": 32, "cuda": 8}
+
 
 def still_needed(moving: torch.Tensor, count: int) -> torch.Tensor:
     """Positions (M,) of the samples of `moving` (N,) that go on, in their order; none when none does.
 
-    They are filled up with samples that have left to a multiple of an eighth of the first batch of `count`: few
-    different sizes, since a GPU chooses its algorithms anew for each. Waits for the device.
+    They are filled up with samples that have left to a multiple of a fixed share of the first batch of `count`. Waits
+    for the device.
     """
-    left, eighth = int(moving.sum()), max(1, count // 8)
-    size = min(len(moving), -(-left // eighth) * eighth)
+    left, share = int(moving.sum()), max(1, count // SIZES.get(moving.device.type, SIZES["cuda"]))
+    size = min(len(moving), -(-left // share) * share)
     return moving.argsort(descending=True, stable=True)[:size]
 
 
