@@ -152,6 +152,13 @@ def claim(**comparison) -> dict:
     return {"claim": "A claim.", "source": "Section 1", "comparisons": [common | comparison]}
 
 
+def test_claims_stand_in_the_order_of_their_numbers(tmp_path):
+    rows = {"GCE": [network(bim=80)], "XE": [network(bim=40)]}
+    stated = {name: claim() for name in ("C1", "C10", "C2")}
+    verdicts = claims.ledger(papers.load(claims_fixture.write(tmp_path, rows, stated)))
+    assert [verdict.name for verdict in verdicts] == ["C1", "C2", "C10"]
+
+
 def judge(root, rows: dict, *comparisons: dict, data: str = "mnist"):
     stated = claim() | {"comparisons": [claim(**comparison)["comparisons"][0] for comparison in comparisons]}
     manifest = claims_fixture.write(root, rows, {"C1": stated}, data)

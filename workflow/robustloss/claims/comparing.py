@@ -38,9 +38,11 @@ class Side:
 
 
 def ledger(collection: Collection) -> list[Verdict]:
-    """The verdict on each claim of a manifest; it may have none."""
+    """The verdict on each claim of a manifest, from C1 on; it may have none."""
     reader = Reader()
-    return [_verdict(collection, reader, *item) for item in collection.manifest.get("claims", {}).items()]
+    # A manifest is canonical JSON, which has C10 before C2.
+    claims = sorted(collection.manifest.get("claims", {}).items(), key=lambda item: (len(item[0]), item[0]))
+    return [_verdict(collection, reader, *item) for item in claims]
 
 
 def _verdict(collection: Collection, reader: Reader, name: str, claim: dict) -> Verdict:
