@@ -13,7 +13,7 @@ COLUMNS = (
     *("experiment", "row", "run_as", "seed", "epsilon", "images", "clean_percent", "pgd_percent", "worst_case_percent"),
     *("flagged", "verdict", "run"),
 )
-ACCURACIES = {"clean": "clean", "PGD as published": "pgd", "worst case": "worst_case"}
+ACCURACIES = {"clean": "clean", "PGD": "pgd", "worst case": "worst_case"}
 
 
 def table(collection: Collection) -> tuple[pd.DataFrame, Styler]:
@@ -50,7 +50,6 @@ def _styled(frame: pd.DataFrame) -> Styler:
         {
             "experiment": frame["experiment"].map(escape),
             "row": frame["row"].map(escape),
-            "run as": frame["run_as"].map(escape),
             "seed": frame["seed"],
             "ε": frame["epsilon"].map("{:.3g}".format),
             "images": frame["images"],
@@ -60,10 +59,10 @@ def _styled(frame: pd.DataFrame) -> Styler:
         }
     )
     caption = (
-        "Signs of gradient masking of the last network of each audited run (docs/audit.md). PGD as published: "
+        "Signs of gradient masking of the last network of each audited run (docs/audit.md). PGD as papers run it: "
         "cross-entropy, one start, the last iterate; worst case: whatever was tried, image by image."
     )
-    left = ("experiment", "row", "run as", "signs", "verdict")
+    left = ("experiment", "row", "signs", "verdict")
     found = display.styled(shown, "audits", caption if len(shown) else "This scale audits no run.", left=left)
-    wide = {name: [{"selector": "", "props": "white-space: normal; min-width: 14em;"}] for name in ("signs", "verdict")}
+    wide = {name: [{"selector": "", "props": "white-space: normal; min-width: 11em;"}] for name in ("signs", "verdict")}
     return found.set_table_styles(wide, overwrite=False)
