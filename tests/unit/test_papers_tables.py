@@ -326,5 +326,6 @@ def test_a_missing_table_1_is_one_sentence(fresh):
 
 def test_formulas_are_set_with_indices_and_signs():
     assert formulas.to_html("L_CE - L_CE^f") == "<i>L</i><sub>CE</sub> − <i>L</i><sub>CE</sub><sup>f</sup>"
+    assert formulas.to_html("L^f - L") == "<i>L</i><sup>f</sup> − L"
     assert formulas.to_mathtext(LABELS["5"]) == r"$L_{\mathrm{CE}}$ + 1/6 $L_{\mathrm{CE}}^{\mathrm{1}}$"
     assert formulas.to_html("p - Y if p != Y") == "p − Y if p ≠ Y"

@@ -90,7 +90,8 @@ class Study:
 
     def forget_paper(self) -> None:
         """Remove what was collected, so that Snakemake looks at what it rests on."""
-        shutil.rmtree(self.folder / "results/papers")
+        for collected in ("papers", "report"):
+            shutil.rmtree(self.folder / "results" / collected)
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file

@@ -9,7 +9,6 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from robustloss.errors import Problem
 
@@ -72,6 +71,9 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
     mean = float(values.mean())
     if values.size == 1:
         return Estimate(mean, None)
+    # Here, because every evaluation imports this module, few need Student's t, and scipy costs 0.2 s.
+    from scipy.special import stdtrit
+
     t = float(stdtrit(values.size - 1, _upper(level)))
     half = t * float(values.std(ddof=1)) / math.sqrt(values.size)
     return Estimate(mean, (mean - half, mean + half))

@@ -3,7 +3,7 @@
 import re
 
 _SIGNS = ((" - ", " − "), ("!=", "≠"))
-_INDEXED = re.compile(r"(?P<base>[A-Za-z])_(?P<low>\w+?)(?:\^(?P<high>\w+))?(?!\w)")
+_INDEXED = re.compile(r"(?P<base>[A-Za-z])(?=[_^])(?:_(?P<low>\w+?))?(?:\^(?P<high>\w+))?(?!\w)")
 
 
 def to_html(text: str) -> str:
@@ -23,10 +23,14 @@ def _with_signs(text: str) -> str:
 
 
 def _html_index(match: re.Match) -> str:
-    high = f"<sup>{match['high']}</sup>" if match["high"] else ""
-    return f"<i>{match['base']}</i><sub>{match['low']}</sub>{high}"
+    low, high = (
+        f"<{tag}>{match[part]}</{tag}>" if match[part] else "" for part, tag in (("low", "sub"), ("high", "sup"))
+    )
+    return f"<i>{match['base']}</i>{low}{high}"
 
 
 def _math_index(match: re.Match) -> str:
-    high = rf"^{{\mathrm{{{match['high']}}}}}" if match["high"] else ""
-    return rf"${match['base']}_{{\mathrm{{{match['low']}}}}}{high}$"
+    low, high = (
+        rf"{sign}{{\mathrm{{{match[part]}}}}}" if match[part] else "" for part, sign in (("low", "_"), ("high", "^"))
+    )
+    return f"${match['base']}{low}{high}$"

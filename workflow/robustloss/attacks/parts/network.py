@@ -21,7 +21,8 @@ def forward(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, 
 
 def backward(logits: torch.Tensor, images: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """The gradient with respect to the images of the logits' component along `direction`."""
-    (gradient,) = torch.autograd.grad(logits, images, direction.to(logits.dtype))
+    # Not `grad(logits, images, direction)`: that is the same, and imports a computer algebra system, 0.5 s of each job.
+    (gradient,) = torch.autograd.grad((logits * direction.to(logits.dtype)).sum(), images)
     return gradient
 
 
