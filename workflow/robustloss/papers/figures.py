@@ -126,6 +126,7 @@ def by_epsilon(
     `published` has percentages by experiment, row and measure; they are hollow points.
     """
     figure, axes = _figure(len(panels), width=11, height=3.6, sharey=True)
+    epsilons = sorted({epsilon for measures in panels.values() for epsilon in measures})
     marks = style.marks(rows)
     shown = []
     for axis, (title, measures) in zip(axes, panels.items(), strict=True):
@@ -136,7 +137,8 @@ def by_epsilon(
             hollow = marks[row].drawn(line=False) | {"markerfacecolor": "none", "markersize": 7.5}
             axis.plot(list(printed), list(printed.values()), **hollow)
             shown += [row] if ours or printed else []
-        axis.set(title=title, xlabel="epsilon", xticks=list(measures), ylim=(-2, 102))
+        axis.set(title=title, xlabel="epsilon", xlim=(-0.04 * epsilons[-1], 1.04 * epsilons[-1]), ylim=(-2, 102))
+        axis.set_xticks(epsilons, [f"{epsilon:g}" for epsilon in epsilons])
     axes[0].set_ylabel("accuracy, %")
     entries = [Line2D([], [], label=row, **marks[row].drawn()) for row in rows if row in shown]
     hollow = {"color": style.GREY, "marker": "o", "markerfacecolor": "none", "markersize": 7.5, "linestyle": "none"}

@@ -111,7 +111,7 @@ def curves(
     `published` has percentages by title, label and number; they are hollow points.
     """
     figure = Figure(figsize=(2.6 * len(panels) + 2.2, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
     marks = style.marks(list(dict.fromkeys(label for panel in panels.values() for label in panel)))
     handles = {}
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
