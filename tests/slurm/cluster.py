@@ -1,0 +1,191 @@
+"""A private Slurm of one node in one folder: munged, slurmctld and slurmd, with pretended processors and GPUs.
+
+Nothing outside the folder is read or written, so the machine's own Slurm, if there is one, is not touched, and any user
+can start it.
+"""
+
+import contextlib
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
+# slurmd counts a GPU only where it has a device file, and any device file will do.
+DEVICES = ("/dev/null", "/dev/zero")
+
+CONFIGURATION = """\
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+CredType=cred/munge
+# A requeued job waits until its credential has expired: 120 seconds unless said otherwise.
+AuthInfo=socket={root}/munge.socket,cred_expire=5
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd.pid
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool
+SlurmctldLogFile={root}/slurmctld.log
+SlurmdLogFile={root}/slurmd.log
+MailProg=/bin/true
+MpiDefault=none
+# Job processes are found by their group: no control groups are needed, as in a container.
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+# The node may have more than the machine.
+SlurmdParameters=config_overrides
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
+MinJobAge=3600
+KillWait=2
+ReturnToService=2
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:{gpus} State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class Cluster:
+    """Starts in `with`, and stops with every job and daemon of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.daemons: dict[str, subprocess.Popen] = {}
+
+    @staticmethod
+    def missing() -> list[str]:
+        """The programs that are not installed."""
+        return [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM)]
+
+    def environment(self) -> dict[str, str]:
+        """This process's, with this cluster's programs before the machine's."""
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "PYTEST"))
+        }
+        return kept | {"SLURM_CONF": str(self.root / "slurm.conf"), "PATH": f"{self.root}/bin:{kept['PATH']}:{SYSTEM}"}
+
+    def ask(self, *command: str) -> str:
+        """What one of Slurm's programs answers."""
+        found = subprocess.run(command, env=self.environment(), capture_output=True, text=True, timeout=60)
+        if found.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {found.stdout}{found.stderr}")
+        return found.stdout.strip()
+
+    def jobs(self) -> dict[str, str]:
+        """The state of every job there ever was, by its number."""
+        return dict(line.split() for line in self.ask("squeue", "-h", "--states=all", "-o", "%A %T").splitlines())
+
+    def __enter__(self) -> "Cluster":
+        try:
+            self._configure()
+            socket_path = self.root / "munge.socket"
+            # --force: a private folder above the socket is no fault here.
+            self._start(
+                *("munged", "--foreground", "--force", f"--socket={socket_path}", f"--key-file={self.root}/munge.key"),
+                *(f"--pid-file={self.root}/munged.pid", f"--log-file={self.root}/munged.log"),
+                *(f"--seed-file={self.root}/munge.seed", "--num-threads=2"),
+            )
+            wait_for(socket_path.exists, "munge's socket")
+            self._start("slurmctld", "-D", "-f", str(self.root / "slurm.conf"))
+            self._start("slurmd", "-D", "-f", str(self.root / "slurm.conf"), "-N", self.host)
+            wait_for(self._idle, "the node")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        if "slurmd" in self.daemons:
+            with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
+                self.ask("scancel", "--user", self.user)
+                wait_for(lambda: not self.ask("squeue", "-h"), "the last job's end", 15)
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+            try:
+                daemon.wait(15)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        self.daemons.clear()
+
+    def _configure(self) -> None:
+        self.host = socket.gethostname().split(".")[0]
+        for name in ("state", "spool", "bin"):
+            (self.root / name).mkdir()
+        key = self.root / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        ports = dict(zip(("controller_port", "node_port"), free_ports(2), strict=True))
+        about = {"root": self.root, "host": self.host, "user": self.user, "gpus": len(DEVICES)}
+        (self.root / "slurm.conf").write_text(CONFIGURATION.format(**about, **ports))
+        (self.root / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in DEVICES))
+        # Read although nothing uses control groups; finding out which there are fails in a container.
+        (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
+        for name in PROGRAMS[3:]:
+            # Jobs start job steps without SLURM_CONF in their environment.
+            program = self.root / "bin" / name
+            real = shutil.which(name, path=SYSTEM)
+            program.write_text(f'#!/bin/sh\nSLURM_CONF={self.root}/slurm.conf exec {real} "$@"\n')
+            program.chmod(0o755)
+
+    def _start(self, *command: str) -> None:
+        with open(self.root / f"{command[0]}.out", "wb") as output:
+            self.daemons[command[0]] = subprocess.Popen(
+                command,
+                env=self.environment(),
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+
+    def _idle(self) -> bool:
+        for name, daemon in self.daemons.items():
+            if daemon.poll() is not None:
+                log = self.root / f"{name}.log"
+                said = log.read_text() if log.exists() else ""
+                raise RuntimeError(f"{name} ended:\n{said}{(self.root / f'{name}.out').read_text()}")
+        with contextlib.suppress(RuntimeError):
+            return self.ask("sinfo", "-h", "-N", "-o", "%T") == "idle"
+        return False
+
+
+def _end_with_parent() -> None:
+    # PR_SET_PDEATHSIG: also when the tests are killed.
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_for(condition, what: str, seconds: float = 60.0):
+    """The condition's first true value; TimeoutError with `what` if there is none."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise TimeoutError(f"waited {seconds:.0f} s for {what}")

@@ -1,0 +1,14 @@
+#!/bin/sh
+# What the tests of this folder need of Debian or Ubuntu, as root. Installs the programs and starts no service.
+set -eu
+command -v slurmctld >/dev/null && exit 0
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    # Packages ask this script whether their services may start: 101 says no.
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    munge slurm-client slurmctld slurmd slurm-wlm-basic-plugins

@@ -1,0 +1,112 @@
+"""`snakemake --profile slurm` on a real Slurm: what ends well, what fails, and what is killed."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import wait_for
+from safetensors.torch import load_file
+
+pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("overtime")]
+
+LONG = {"mnist": {"epochs": 40}}
+
+
+def numbers(submitted) -> list[str]:
+    """The jobs that Snakemake says it submitted."""
+    return re.findall(r"SLURM jobid (\d+)", submitted.said())
+
+
+def running(study, submitted) -> str:
+    """The newest job, when it runs."""
+    found = wait_for(lambda: numbers(submitted), "a submission")[-1]
+    wait_for(lambda: study.cluster.jobs()[found] == "RUNNING", f"job {found} to run")
+    return found
+
+
+def sentences(submitted) -> list[str]:
+    return [line for line in submitted.said().splitlines() if line.startswith("robustloss: ")]
+
+
+def test_a_study_from_its_data_to_its_manifest(study):
+    submitted = study.submit("--", "results/papers/chen2019/manifest.json")
+    assert submitted.end() == 0, submitted.said()
+    assert (study.folder / "results/papers/chen2019/manifest.json").exists()
+    assert "profile profiles/default" in submitted.said()
+    # Training, the attack, and all measurements of the network as one; the manifest is written here.
+    found = numbers(submitted)
+    assert len(found) == 3
+    assert {study.cluster.jobs()[number] for number in found} == {"COMPLETED"}
+    described = [study.cluster.ask("scontrol", "show", "job", number) for number in found]
+    assert all("gres:gpu:1" in text for text in described)
+    assert "TimeLimit=00:10:00" in described[0]
+
+
+def test_a_failing_job_s_log_and_reason(study):
+    rate = {"schedules": {"default": {"name": "constant", "rate": 1e30}}}
+    study.configure(training={"mnist": rate})
+    submitted = study.submit("--until", "train", "--retries", "0")
+    assert submitted.end() == 1
+    assert "SLURM status is: 'FAILED'" in submitted.said()
+    assert re.search(r"logs/train/digits-lenet5-\S+\.log", submitted.said())
+    assert "the objective became" in sentences(submitted)[-1]
+
+
+def test_a_job_over_its_memory_is_repeated_with_more_and_then_told(study):
+    submitted = study.submit("--until", "train", "--retries", "1", "--set-resources", "train:mem_mb=200*attempt")
+    assert submitted.end() == 1
+    asked = [study.cluster.ask("scontrol", "show", "job", number) for number in numbers(submitted)]
+    assert [re.search(r"mem=(\d+)M", text)[1] for text in asked] == ["200", "400"]
+    assert "ended a job that needed more memory than it had asked for" in sentences(submitted)[-1]
+
+
+def test_preempted_and_cancelled_in_mid_training(study, tmp_path):
+    """A requeued job and the repetition of a cancelled one go on to the weights of an undisturbed training."""
+    study.configure(training=LONG)
+    submitted = study.submit("--until", "train")
+    first = running(study, submitted)
+    study.state()
+    study.cluster.ask("scontrol", "requeue", first)
+    log = wait_for(lambda: next(study.folder.glob("logs/train/*.log"), None), "the training's log")
+    wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), "the training to go on")
+    study.cluster.ask("scancel", running(study, submitted))
+    assert submitted.end() == 0, submitted.said()
+    assert len(numbers(submitted)) == 2
+    assert "going on after epoch" in log.read_text()
+    run = next(study.folder.glob("results/runs/*"))
+    undisturbed = train_again(study, run, tmp_path)
+    found = load_file(next(run.glob("weights/*")))
+    assert found.keys() == undisturbed.keys()
+    assert all((found[name] == tensor).all() for name, tensor in undisturbed.items())
+
+
+def train_again(study, run: Path, folder: Path) -> dict:
+    """The weights of the run's specification, trained here without a break."""
+    record = json.loads((run / "run.json").read_text())
+    out = folder / "again" / run.name
+    options = {"spec": json.dumps(record["spec"]), "data": record["data"], "out": str(out)}
+    command = [sys.executable, "-m", "robustloss", "train", *(f"--{name}={value}" for name, value in options.items())]
+    environment = study.cluster.environment() | {"PYTHONPATH": "workflow", "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=study.folder, env=environment, check=True, capture_output=True)
+    return load_file(next(out.glob("weights/*")))
+
+
+def test_ctrl_c_leaves_no_job(study):
+    study.configure(training=LONG)
+    submitted = study.submit("--until", "train")
+    number = running(study, submitted)
+    study.state()
+    submitted.process.send_signal(signal.SIGINT)
+    assert submitted.end(30) == 1
+    wait_for(lambda: study.cluster.jobs()[number] == "CANCELLED", f"job {number} to be cancelled")
+    wait_for(lambda: not study.trainings(), "its training to end")
+
+
+def test_a_job_over_its_time(overtime):
+    assert overtime.end(150) == 1
+    assert "SLURM status is: 'TIMEOUT'" in overtime.said()
+    assert "ended a job that needed more time than it had asked for" in sentences(overtime)[-1]
