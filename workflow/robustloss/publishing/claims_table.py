@@ -1,0 +1,98 @@
+"""The claims of the published papers for an artifact appendix: command, minutes, hours, expected result."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from robustloss.claims.page import text
+from robustloss.claims.statements import several
+from robustloss.errors import Problem
+from robustloss.files import read_json, replacing
+from robustloss.papers.tables import stored
+from robustloss.publishing import named
+
+BEGIN, END = "<!-- claims: written by `python -m robustloss appendix` -->", "<!-- end of claims -->"
+NONE = "Nothing is published yet: `make publish` fills this part."
+# To find a claim in the report and read what it rests on.
+MINUTES = 2
+# Hours that are worth a number.
+SHORTEST = 0.01
+HEADS = ("claim", "", "expected result", "human minutes", "hours: attacks alone", "hours: everything")
+
+
+def write(results: Path, page: Path) -> None:
+    """Replace what stands between the markers of `page` by the claims of <results>/published."""
+    try:
+        parts = re.split(f"({re.escape(BEGIN)}|{re.escape(END)})", page.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{page} is missing: restore it from git") from None
+    if parts[1::2] != [BEGIN, END]:
+        raise Problem(f"{page} needs the lines {BEGIN} and {END} once each: write them where the claims belong")
+    papers = sorted(path.parent for path in results.glob("published/*/manifest.json"))
+    claims = "\n\n".join(map(_paper, papers)) or NONE
+    with replacing(page) as stream:
+        stream.write(f"{parts[0]}{BEGIN}\n\n{claims}\n\n{END}{parts[4]}")
+
+
+def _paper(folder: Path) -> str:
+    """A heading, the commands, and a line per claim."""
+    manifest = read_json(folder / "manifest.json")
+    runs = {entry["directory"] for entry in named.entries(manifest)}
+    machines = {read_json(Path(run) / "run.json")["environment"]["hardware"] for run in runs}
+    rows = [_claim(row, manifest) for row in _stored(folder / "claims.csv")]
+    lines = [HEADS, ["---"] * 3 + ["---:"] * 3, *rows]
+    about = f"{manifest['title']}. {manifest['citation']}. Scale `{manifest['scale']}`, trained networks: {len(runs)}"
+    return "\n".join(
+        [
+            f"### {folder.name}",
+            "",
+            f"{about}; hours are those of {' and '.join(sorted(machines))}.",
+            "",
+            f"    make tables PAPERS={folder.name}",
+            f"    make attacks PAPERS={folder.name}",
+            "",
+            *(f"| {' | '.join(line)} |" for line in lines),
+        ]
+    )
+
+
+def _claim(row: dict, manifest: dict) -> list[str]:
+    claim = row["claim"].replace("|", "\\|")
+    if row["run"] == 0:
+        return [row["id"], claim, f"{row['verdict']}", *["—"] * 3]
+    found = text(row["unit"], *(float(row[key]) for key in ("ours", "low", "high")))
+    spent = hours(manifest["claims"][row["id"]]["comparisons"], manifest)
+    return [row["id"], claim, f"**{row['verdict']}**: {row['measure']} {found}", str(MINUTES), *map(_shown, spent)]
+
+
+def _shown(spent: float) -> str:
+    return f"{spent:.2f}" if spent >= SHORTEST else f"< {SHORTEST}"
+
+
+def hours(comparisons: Iterable[dict], manifest: dict) -> tuple[float, float]:
+    """Hours of the attacks that comparisons rest on, and of these with training and clean measurements."""
+    attacks, trainings = set(), set()
+    for comparison in comparisons:
+        for entry, labels in _sides(comparison, manifest):
+            attacks |= {Path(entry["attacks"][label]) / "attack.json" for label in labels if label in entry["attacks"]}
+            trainings |= {Path(entry["directory"]) / "run.json", Path(entry["features"]) / "features.json"}
+    found = [sum(read_json(record)["environment"]["seconds"] for record in records) for records in (attacks, trainings)]
+    return found[0] / 3600, sum(found) / 3600
+
+
+def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]:
+    """Each run that a comparison rests on, with the attacks on it."""
+    own, attack = comparison["experiment"], comparison.get("attack", [])
+    sides = [
+        (own, comparison["row"], attack),
+        (comparison.get("against_experiment", own), comparison["against"], comparison.get("against_attack", attack)),
+    ]
+    honest = comparison.get("honest", [])
+    sides += [(comparison.get("honest_experiment", experiment), rows, honest) for experiment, rows, _ in sides]
+    for experiment, rows, labels in sides:
+        for row in several(rows):
+            yield from ((entry, several(labels)) for entry in manifest["rows"].get(experiment, {}).get(row, []))
+
+
+def _stored(path: Path) -> list[dict]:
+    return stored(path).to_dict("records") if path.is_file() else []

@@ -1,0 +1,70 @@
+"""What the manifests of papers name: runs, what was measured of them, and the data that they rest on."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustloss.errors import Problem
+from robustloss.files import read_json
+
+# Of runs: the weights and per-sample outcomes.
+BYTES = "bytes.dvc"
+RECORDS = {"attacks": "attack.json", "audits": "audit.json", "measured": "measurement.json"}
+
+
+@dataclass(frozen=True)
+class Named:
+    """`manifests` by paper; `runs` has the folders of what was measured of each run, by the run's folder."""
+
+    manifests: dict[str, dict]
+    runs: dict[Path, list[Path]]
+
+    def data(self) -> dict[str, dict]:
+        """Specification of each prepared data set that a finished run was trained on, by the data set's name."""
+        records = [read_json(run / "run.json") for run in self.runs if (run / "run.json").is_file()]
+        return {Path(record["data"]).name: record["spec"]["data"] for record in records}
+
+
+def read(folder: Path, papers: Iterable[str] | None = None) -> Named:
+    """Read <folder>/<paper>/manifest.json of `papers`, or of all; a paper without one is a Problem."""
+    found = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
+    wanted = found if papers is None else list(papers)
+    for paper in wanted:
+        if paper not in found:
+            raise Problem(f"{folder}/{paper} has no manifest.json: there are {', '.join(found) or 'none'}")
+    manifests = {paper: read_json(folder / paper / "manifest.json") for paper in wanted}
+    runs: dict[Path, list[Path]] = {}
+    for manifest in manifests.values():
+        for entry in entries(manifest):
+            runs.setdefault(Path(entry["directory"]), []).extend(_parts(entry))
+    for run, source in [(run, source) for run, parts in runs.items() for part in parts for source in sources(part)]:
+        runs.setdefault(run.with_name(source), [])
+    return Named(manifests, {run: list(dict.fromkeys(parts)) for run, parts in sorted(runs.items())})
+
+
+def entries(manifest: dict) -> Iterator[dict]:
+    """What a manifest says of each run of each row."""
+    yield from (entry for rows in manifest["rows"].values() for row in rows.values() for entry in row)
+
+
+def record_of(part: Path) -> Path:
+    """The record of what was measured of a run, whose presence says that it is finished."""
+    return part / RECORDS.get(part.parent.name, "features.json")
+
+
+def sources(part: Path) -> list[str]:
+    """The runs whose networks an attack or audit takes adversarial examples from."""
+    record = record_of(part)
+    return list(read_json(record).get("source_digests", {})) if record.is_file() else []
+
+
+def _parts(entry: dict) -> list[Path]:
+    audit = [entry["audit"]] if "audit" in entry else []
+    measured = entry.get("measured", {}).values()
+    return [Path(part) for part in (entry["features"], *entry["attacks"].values(), *audit, *measured)]
+
+
+def refuse_absent(run: Path) -> None:
+    """A Problem for a run that is published and whose weights were not fetched."""
+    if (run / BYTES).is_file() and not (run / "weights").is_dir():
+        raise Problem(f"the weights of {run} are published but not here: `make pull` fetches them")
