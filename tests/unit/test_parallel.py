@@ -1,0 +1,79 @@
+"""Training in several processes: the same network as in one."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from robustloss import training
+from robustloss.checkpoints import weights_path
+from robustloss.files import canonical, read_json
+from robustloss.parallel import Team
+
+LIBRARY = Path(training.__file__).parents[1]
+# No batch normalisation: over several processes that needs CUDA.
+PLAIN = {"name": "cnn8", "batch_norm": False, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"}
+
+
+def launched(directory: Path, spec: dict, data, processes: int = 2) -> subprocess.CompletedProcess:
+    """`train` under torch's launcher, on the CPU."""
+    where = ["--data", str(data.directory), "--out", str(directory), "--device", "cpu"]
+    return subprocess.run(
+        [sys.executable, "-m", "robustloss", "train", "--processes", str(processes), "--spec", canonical(spec), *where],
+        env=os.environ | {"PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 64])
+@pytest.mark.parametrize("size", [1, 2])
+def test_parts_make_up_the_batch_and_none_is_empty(count, size):
+    parts = [list(range(count))[Team(size, rank).part(count)] for rank in range(size)]
+    assert [*itertools.chain(*parts)] == list(range(count))
+    assert all(parts)
+
+
+@pytest.fixture
+def whole(spec):
+    """A specification whose last batches are odd and whose objective, optimiser and images use all that is shared."""
+    augmentation = {"shift": 1, "fill": "nearest"}
+    optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.001}
+    schedule = {"name": "constant", "rate": 0.005}
+    return spec | {
+        "schedule": schedule,
+        "model": PLAIN,
+        "batch_size": 33,
+        "augmentation": augmentation,
+        "optimizer": optimizer,
+    }
+
+
+def test_two_processes_train_the_network_of_one(tmp_path, bars, whole):
+    training.train(whole, bars, tmp_path / "one/run", "cpu")
+    found = launched(tmp_path / "two/run", whole, bars)
+    assert found.returncode == 0, found.stderr
+    one, two = (load_file(weights_path(tmp_path / name / "run", whole["epochs"])) for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
+    records = [read_json(tmp_path / name / "run/run.json") for name in ("one", "two")]
+    assert [record["processes"] for record in records] == [1, 2]
+    histories = [(tmp_path / name / "run/history.csv").read_text().splitlines() for name in ("one", "two")]
+    assert len(histories[0]) == len(histories[1]) == whole["epochs"] + 1
+
+
+def test_batch_normalisation_over_processes_without_cuda_is_refused(tmp_path, bars, spec):
+    found = launched(tmp_path / "run", spec, bars)
+    assert found.returncode != 0
+    assert "robustloss: several processes: batch normalisation over all of them needs CUDA" in found.stderr
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(tmp_path, bars, whole):
+    found = launched(tmp_path / "run", whole | {"batch_size": 94}, bars, processes=3)
+    assert "a batch has fewer images than there are processes (3)" in found.stderr

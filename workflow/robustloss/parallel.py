@@ -1,0 +1,81 @@
+"""One training in several processes: each takes its part of every batch, and their gradients are added.
+
+torch's own launcher starts them, one process a device. Each computes its part's share of the batch's objective, and
+after the sum over processes all hold the gradient of the whole batch, so they take the same step. Batch normalisation
+is torch's, over all processes, which is written for CUDA alone. An attack in training draws for each part what it would
+draw for the whole batch.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+
+from robustloss.errors import Problem
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one training: how many, and which of them this is."""
+
+    size: int = 1
+    rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files and speaks."""
+        return self.rank == 0
+
+    def part(self, count: int) -> slice:
+        """This process's part of a batch of `count`, empty for none if there are as many images as processes."""
+        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def together(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The network with batch normalisation over the whole batch; Problem where torch cannot do that."""
+        if self.size == 1 or not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+            return model
+        if device.type != "cuda":
+            raise Problem("several processes: batch normalisation over all of them needs CUDA; train in one process")
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+    def add(self, *tensors: torch.Tensor) -> None:
+        """Replace each tensor by its sum over the processes, all in one message."""
+        if self.size == 1:
+            return
+        message = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(message)
+        for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+
+@contextlib.contextmanager
+def team(device: torch.device) -> Iterator[Team]:
+    """The processes that torch's launcher started, each with a device of its own; alone without a launcher."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Team()
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise Problem(
+                f"process {local} has no device: there are {torch.cuda.device_count()}; start as many processes"
+            )
+        torch.cuda.set_device(local)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Team(size, distributed.get_rank())
+    finally:
+        distributed.destroy_process_group()
+
+
+def launch(processes: int, arguments: list[str]) -> None:
+    """Run `python -m robustloss` with these arguments in so many processes of this machine; Problem if one fails."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    if subprocess.run([*launcher, "-m", "robustloss", *arguments]).returncode:
+        raise Problem(f"one of the {processes} processes of the training failed: what it had to say stands above")
