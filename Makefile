@@ -1,16 +1,40 @@
 # The two commands of the README, and what they rest on. Everything else is `snakemake` itself.
 PYTHON ?= python3
 BIN := .venv/bin
+LIBRARY := PYTHONPATH=workflow $(BIN)/python -m robustloss
+# PAPERS="chen2019 pang2020" as Snakemake takes it.
+CHOSEN = $(if $(PAPERS),"papers=[$(shell echo $(PAPERS) | tr ' ' ',')]")
 
-.PHONY: demo report test env lint lock
+.PHONY: demo tables attacks publish pull report cost test env lint lock verify
 .DEFAULT_GOAL := demo
 
 demo: env
 	$(BIN)/snakemake --cores all --config scale=demo
 	@$(BIN)/python workflow/scripts/where.py
 
+# The published results as they were: from a clone alone, neither data nor networks.
+tables: env
+	$(BIN)/snakemake --cores all --config published=true $(CHOSEN)
+	@$(LIBRARY) agree
+
+# The published networks attacked again, IMAGES of each attack's images (all if left out), and a comparison.
+attacks: pull
+	$(BIN)/snakemake --cores all --config published=true $(if $(IMAGES),images=$(IMAGES)) $(CHOSEN) -- attacks_again
+	@$(LIBRARY) agree
+
+pull: env
+	$(LIBRARY) pull $(if $(PAPERS),--papers $(PAPERS))
+
+# For whoever made the results, e.g. `make publish DATA=mnist` or `make publish REMOTE=storage`.
+publish: env
+	$(LIBRARY) publish $(if $(PAPERS),--papers $(PAPERS)) $(if $(DATA),--data $(DATA)) $(if $(REMOTE),--remote $(REMOTE))
+
 report: env
 	$(BIN)/snakemake --cores all -- results/report/index.html
+
+# Jobs, hours and disk of each paper at each scale, before anyone commits to a run.
+cost: env
+	@$(LIBRARY) cost
 
 test: env .venv/peers
 	$(BIN)/python -m pytest -n auto --dist loadgroup
@@ -28,6 +52,9 @@ env: .venv/ready
 .venv/peers: envs/peers.txt .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/peers.txt
 	@touch $@
+
+verify: env
+	$(LIBRARY) verify
 
 lint: env
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/features.smk"
@@ -17,6 +18,12 @@ include: "workflow/rules/attack.smk"
 include: "workflow/rules/audit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/papers.smk"
+
+
+# These replace the manifests of a plan by those that were published.
+if SETTINGS["published"]:
+
+    include: "workflow/rules/published.smk"
 
 
 rule all:

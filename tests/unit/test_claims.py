@@ -551,7 +551,7 @@ def test_what_the_stages_write_is_what_they_sum_up(bars, spec, tmp_path):
     evaluation.attack(run, bars, settings | {"epochs": "all", "count": 20}, run / "attack")
     clean = read_json(run / "features" / "features.json")["summary"]["test"]
     attacked = read_json(run / "attack" / "attack.json")["summary"]
-    trained, reader = Trained(None, run / "features", {"pgd": run / "attack"}), Reader()
+    trained, reader = Trained(None, run / "features", {"pgd": run / "attack"}), Reader(run)
     for epochs in ("mean", "last"):
         for share, labels, expected in [
             ("accuracy", [], clean["accuracy"]),

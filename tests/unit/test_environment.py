@@ -7,6 +7,7 @@ import yaml
 
 ENVS = Path(__file__).parents[2] / "envs"
 CONDA_NAMES = {"pytorch": "torch"}
+TESTS_BELOW = "# What its tests and checks need.\n"
 
 
 def pinned() -> dict[str, set[str]]:
@@ -16,8 +17,10 @@ def pinned() -> dict[str, set[str]]:
     return found
 
 
-def wanted() -> set[str]:
-    lines = (ENVS / "requirements.in").read_text().splitlines()
+def wanted(end: str | None = None) -> set[str]:
+    """What requirements.in names, or what it names above a line."""
+    text = (ENVS / "requirements.in").read_text()
+    lines = (text.split(end)[0] if end else text).splitlines()
     return {re.match(r"[a-z0-9-]+", line)[0] for line in lines if line and not line.startswith("#")}
 
 
@@ -32,8 +35,22 @@ def test_conda_names_the_versions_that_pip_pins():
 def test_conda_has_everything_that_a_job_needs():
     dependencies = yaml.safe_load((ENVS / "robustloss.yaml").read_text())["dependencies"]
     names = {CONDA_NAMES.get(name, name) for name in (item.split("=")[0] for item in dependencies)}
-    of_the_workflow = {"snakemake", "pytest", "pytest-xdist", "ruff", "snakefmt"}
-    assert names - {"python"} == wanted() - of_the_workflow
+    # These start jobs or keep what they made.
+    around_jobs = {"snakemake", "snakemake-executor-plugin-slurm", "dvc", "dvc-s3"}
+    assert names - {"python"} == wanted(TESTS_BELOW) - around_jobs
+
+
+def test_the_container_installs_what_pip_pins_and_nothing_else():
+    recipe = (ENVS / "robustloss.def").read_text()
+    dependencies = yaml.safe_load((ENVS / "robustloss.yaml").read_text())["dependencies"]
+    python = next(item.split("=")[1] for item in dependencies if item.startswith("python="))
+    assert re.search(rf"^From: python:{re.escape(python)}-", recipe, re.M)
+    source, target = re.search(r"^%files\n +(\S+) (\S+)$", recipe, re.M).groups()
+    assert (ENVS.parent / source) == ENVS / "requirements.txt"
+    installed = re.findall(r"pip install (.*)$", recipe, re.M)
+    assert [words.split()[-2:] for words in installed] == [["-r", target]]
+    assert "--require-hashes" in installed[0]
+    assert "apt-get" not in recipe
 
 
 def test_every_wanted_package_is_pinned_with_hashes():

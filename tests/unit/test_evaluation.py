@@ -1,7 +1,6 @@
 """Attack and feature stages: outcomes and summaries agree with a direct computation, and both go on after a kill."""
 
 import csv
-import json
 import shutil
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from robustloss import checkpoints, evaluation, features, outcomes, training
 from robustloss.errors import Problem
-from robustloss.files import read_json
+from robustloss.files import read_json, write_record
 
 PGD = {
     "name": "pgd",
@@ -170,7 +169,7 @@ def test_count_takes_images_spread_over_the_split(run, bars):
 
 def test_a_run_on_other_data_is_refused(run, bars, tmp_path):
     record = read_json(run / "run.json")
-    (run / "run.json").write_text(json.dumps(record | {"data_digest": "0" * 64}))
+    write_record(run / "run.json", record | {"data_digest": "0" * 64})
     with pytest.raises(Problem, match="trained on data with digest 000000000000"):
         features.measure(run, bars, run / "features", "cpu")
 

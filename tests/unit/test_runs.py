@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robustloss import config, runs
+from robustloss import config, naming, runs
 from robustloss.files import canonical
 
 ROOT = Path(__file__).parents[2]
@@ -118,8 +118,8 @@ def test_a_head_is_part_of_the_run_and_its_code_of_all_that_is_computed_with_it(
         assert json.loads(changed.runs[run])["model"]["head"] == head
         assert run not in base.runs, label
     assert names(changed, "table4") == names(base, "table4")
-    digest, edited = runs.code_digest, "robustloss.heads.linear"
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    digest, edited = naming.code_digest, "robustloss.heads.linear"
+    monkeypatch.setattr(naming, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
     again = planned(section)
     before, after = (plan.manifests["ding2025"]["rows"] for plan in (changed, again))
     old, new = before["table3"]["1"][0], after["table3"]["1"][0]
@@ -140,8 +140,8 @@ def test_a_second_objective_is_part_of_the_run(base, monkeypatch):
     assert [term["loss"] for term in json.loads(changed.runs[run])["then"]] == ["gce", "complement_entropy"]
     assert planned({"objectives": {"5": {"then": terms[::-1]}}}).runs == changed.runs
     assert {label for label, found in names(changed).items() if found != names(base)[label]} == {"5", "5(2)"}
-    digest, edited = runs.code_digest, "robustloss.losses.gce"
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    digest, edited = naming.code_digest, "robustloss.losses.gce"
+    monkeypatch.setattr(naming, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
     assert names(planned({"objectives": {"5": {"then": terms}}}))["5"] != [run]
 
 
@@ -173,8 +173,8 @@ def test_adversarial_training_is_part_of_the_run(base):
 
 
 def test_the_attack_s_code_is_part_of_what_was_trained_against_it(base, monkeypatch):
-    digest, edited = runs.code_digest, "robustloss.attacks.sai_fgsm"
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    digest, edited = naming.code_digest, "robustloss.attacks.sai_fgsm"
+    monkeypatch.setattr(naming, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
     changed = planned()
     assert table5(changed)[0]["run"] != table5(base)[0]["run"]
     assert names(changed) == names(base)
@@ -192,8 +192,8 @@ def test_an_attack_on_the_training_objective_has_its_terms_and_its_code(base, mo
     assert sorted(term["loss"] for term in terms) == ["all_one", "cross_entropy"]
     assert attack(changed, "5") != attack(changed, "6")
     assert attack(base, "5") == attack(base, "6")
-    digest, edited = runs.code_digest, "robustloss.losses.all_one"
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
+    digest, edited = naming.code_digest, "robustloss.losses.all_one"
+    monkeypatch.setattr(naming, "code_digest", lambda *modules: digest(*modules) + "edited" * (edited in modules))
     again = planned(section)
     assert attack(again, "5") != attack(changed, "5")
     assert attack(again, "1") == attack(changed, "1")
@@ -261,11 +261,11 @@ def test_an_ensemble_leaves_out_the_network_s_own_examples(base):
 
 
 def test_the_code_of_an_attack_within_another_is_part_of_its_name(monkeypatch):
-    digest = runs.code_digest
+    digest = naming.code_digest
     inner = "robustloss.attacks.fgsm"
     section = from_row_7({"name": "fgsm", "epsilon": 0.01})
     before = planned(section)
-    monkeypatch.setattr(runs, "code_digest", lambda *modules: digest(*modules) + "edited" * (inner in modules))
+    monkeypatch.setattr(naming, "code_digest", lambda *modules: digest(*modules) + "edited" * (inner in modules))
     after = planned(section)
     changed = set(after.attacks) - set(before.attacks)
     assert changed and all(name.startswith("transfer") for name in changed)

@@ -1,15 +1,10 @@
 """Faults as a user meets them: a typo, a missing or damaged file, a kill; each through Snakemake itself."""
 
-import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
 
 import pytest
 import yaml
-from safetensors.torch import load_file
 
 pytestmark = pytest.mark.xdist_group("study")
 
@@ -90,26 +85,3 @@ def test_damaged_weights_are_named(study):
     weights = run / "weights/epoch-002.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
     assert "epoch-002.safetensors is damaged" in told(study.snakemake("--cores", "1", check=False))
-
-
-def test_everything_killed_at_any_moment_goes_on_to_the_same_results(study, tmp_path):
-    """Snakemake and its jobs are killed three times; the same command then ends with the undisturbed run's bytes."""
-    before = {path.relative_to(study.folder): load_file(path) for path in study.folder.glob("results/runs/*/weights/*")}
-    tables = {path.name: path.read_text() for path in study.folder.glob("results/papers/*/tables/*.csv")}
-    for folder in ("results", ".snakemake", "data/raw", "data/prepared"):
-        shutil.rmtree(study.folder / folder)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-    for seconds in (4, 10, 15):
-        process = subprocess.Popen(
-            command, cwd=study.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        study.snakemake("--unlock")
-    study.snakemake("--cores", "2")
-    after = {path.relative_to(study.folder): load_file(path) for path in study.folder.glob("results/runs/*/weights/*")}
-    assert after.keys() == before.keys()
-    for path, tensors in before.items():
-        assert all((after[path][name] == tensor).all() for name, tensor in tensors.items()), path
-    assert {path.name: path.read_text() for path in study.folder.glob("results/papers/*/tables/*.csv")} == tables

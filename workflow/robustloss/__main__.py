@@ -1,21 +1,34 @@
 """`python -m robustloss STAGE ...`: each stage of the workflow as one command that a person can type."""
 
 import argparse
+import contextlib
 import errno
 import json
 import os
 import sys
 from pathlib import Path
 
+from robustloss import clock, gpus, locks
 from robustloss.errors import Problem
 from robustloss.files import read_json
+from robustloss.lineage import commands
+from robustloss.lineage.stored import RECORDS
+from robustloss.publishing import commands as publishing
+from robustloss.publishing import named
+
+# What torch's launcher tells each process of a training; the command that started the launcher holds what they need.
+MEMBER = "LOCAL_RANK"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; a problem that the user can mend is one sentence on stderr and exit status 1."""
     options = _parser().parse_args(arguments)
     try:
-        options.stage(options)
+        if "run" in options:
+            named.refuse_absent(options.run)
+        with _alone(options) as wanted, _gpu(options):
+            if wanted:
+                options.stage(options)
     except Problem as problem:
         print(f"robustloss: {problem}", file=sys.stderr)
         return 1
@@ -25,6 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"robustloss: {_storage_sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _alone(options):
+    """Be the only job with this output, and yield whether it is still wanted once another one has made way."""
+    if "out" not in options or MEMBER in os.environ:
+        yield True
+        return
+    out = options.out / f"video{options.video:02d}" if isinstance(getattr(options, "video", None), int) else options.out
+    with locks.alone(out) as waited:
+        yield not (waited and any((out / record).is_file() for record in RECORDS.values()))
+        clock.no_later_than_now(clock.read_by(options))
+
+
+def _gpu(options):
+    """Hold a GPU of the machine; a training in several processes has those that it is given."""
+    several = MEMBER in os.environ or getattr(options, "processes", 1) > 1
+    return contextlib.nullcontext() if several else gpus.one(getattr(options, "device", "cpu"))
 
 
 def _storage_sentence(error: OSError) -> str:
@@ -78,41 +109,47 @@ def weights(options) -> None:
     download.obtain(download.source("torchvision", options.out.name), options.out.parent, may_download=True)
 
 
-def train(options) -> None:
+def _data(directory: Path):
+    """A prepared data set of which every byte is what was written: a network would learn from a flipped one, too."""
     from robustloss.data import prepared
+
+    prepared.verify(directory)
+    return prepared.load(directory)
+
+
+def train(options) -> None:
     from robustloss.training import train
 
-    train(options.spec, prepared.load(options.data), options.out, options.device, options.pretrained)
+    if options.processes > 1 and MEMBER not in os.environ:
+        from robustloss.parallel import launch
+
+        return launch(options.processes, sys.argv[1:])
+    train(options.spec, _data(options.data), options.out, options.device, options.pretrained)
 
 
 def features(options) -> None:
-    from robustloss.data import prepared
     from robustloss.features import measure
 
-    measure(options.run, prepared.load(options.data), options.out, options.device)
+    measure(options.run, _data(options.data), options.out, options.device)
 
 
 def attack(options) -> None:
-    from robustloss.data import prepared
     from robustloss.evaluation import attack
 
-    attack(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+    attack(options.run, _data(options.data), options.spec, options.out, options.device)
 
 
 def audit(options) -> None:
     from robustloss.audit import audit
-    from robustloss.data import prepared
 
-    audit(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+    audit(options.run, _data(options.data), options.spec, options.out, options.device)
 
 
 def measure(options) -> None:
     from importlib import import_module
 
-    from robustloss.data import prepared
-
     module = import_module(f"robustloss.{options.spec['name']}")
-    module.measure(options.run, prepared.load(options.data), options.spec, options.out, options.device)
+    module.measure(options.run, _data(options.data), options.spec, options.out, options.device)
 
 
 def count(options) -> None:
@@ -125,6 +162,13 @@ def paper(options) -> None:
     from robustloss import papers
 
     papers.render(options.notebook, options.manifest, options.out)
+
+
+def cost(options) -> None:
+    from robustloss.config import read_yaml
+    from robustloss.costs import table
+
+    print(table.text(read_yaml(options.config)))
 
 
 def summary(options) -> None:
@@ -159,14 +203,17 @@ def _parser() -> argparse.ArgumentParser:
     stage(prepare, "read an image data set into splits", "spec", "raw", "download", "out")
     stage(weights, "download pretrained weights", "out")
     stage(count, "count the frames of Table 1 from the annotations", "spec", "raw", "reference", "out")
-    stage(train, "train one network", "spec", "data", "out", "device", "pretrained")
+    stage(train, "train one network", "spec", "data", "out", "device", "pretrained", "processes")
     stage(features, "measure a run on clean images", "run", "data", "out", "device")
     stage(attack, "attack a run", "run", "data", "spec", "out", "device")
     stage(audit, "look for signs of gradient masking in a run", "run", "data", "spec", "out", "device")
     stage(measure, "measure what a figure shows of a run", "run", "data", "spec", "out", "device")
     stage(paper, "render a paper's notebook", "notebook", "manifest", "out")
     stage(report, "write the pages of all papers and runs", "results", "out")
+    stage(cost, "tell what each paper costs at each scale", "config")
     stage(summary, "write the readme's table of verdicts", "results", "readme")
+    commands.add(stages)
+    publishing.add(stages)
     return parser
 
 
@@ -179,8 +226,14 @@ _OPTIONS = {
     "out": {"type": Path, "required": True, "help": "where the results go"},
     "device": {"default": os.environ.get("ROBUSTLOSS_DEVICE", "auto"), "help": "auto, cpu or cuda"},
     "download": {"action": "store_true", "help": "download what is missing"},
+    "processes": {
+        "type": int,
+        "default": int(os.environ.get("ROBUSTLOSS_PROCESSES", "1")),
+        "help": "processes that share the training, each with a GPU of its own (1)",
+    },
     "pretrained": {"type": Path, "nargs": "?", "help": "a file of ImageNet weights, or nothing"},
     "reference": {"type": Path, "required": True, "help": "the published numbers"},
+    "config": {"type": Path, "default": Path("config.yaml"), "help": "the settings (config.yaml)"},
     "results": {"type": Path, "required": True, "help": "the folder of the results"},
     "readme": {"type": Path, "required": True, "help": "the file that has the table's markers"},
     "notebook": {"type": Path, "required": True, "help": "the notebook"},

@@ -1,6 +1,8 @@
 """Weights and training state on disk: safetensors only, whole or absent, refused when they belong to something else."""
 
+import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,6 +13,10 @@ from robustloss import models
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json, replacing
+from robustloss.provenance import weights_digest
+
+# Where the header of a file of tensors keeps their checksum.
+CHECKSUM = "tensors_sha256"
 
 
 def weights_path(run: Path, epoch: int) -> Path:
@@ -29,19 +35,25 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> N
     # safetensors stores the logical order; a channels_last tensor has to be laid out anew.
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path, "wb") as stream:
-        stream.write(save(whole, metadata={"about": canonical(about)}))
+        stream.write(save(whole, metadata={"about": canonical(about), CHECKSUM: _checksum(whole)}))
 
 
 def read_tensors(path: Path, expected: dict | None = None) -> tuple[dict[str, torch.Tensor], dict]:
     """Read (tensors, about); a damaged file, or one whose `about` disagrees with `expected`, is refused by name."""
     try:
         with safe_open(path, framework="pt") as stored:
-            about = json.loads((stored.metadata() or {}).get("about", "{}"))
+            metadata = stored.metadata() or {}
+            about = json.loads(metadata.get("about", "{}"))
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise Problem(f"{path} is missing: delete {path.parents[1] / 'run.json'} and train this run again") from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise Problem(f"{path} is damaged ({error}): delete it, and run.json beside it, and train again") from None
+    if metadata.get(CHECKSUM) != _checksum(tensors):
+        raise Problem(
+            f"{path} is damaged (its tensors do not have its checksum): delete it, and run.json beside it, "
+            "and train again"
+        )
     for key, value in (expected or {}).items():
         if about.get(key) != value:
             raise Problem(
@@ -49,6 +61,15 @@ def read_tensors(path: Path, expected: dict | None = None) -> tuple[dict[str, to
                 "delete this run's folder and train it again"
             )
     return tensors, about
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 (hex) of tensors with their names, types and shapes: safetensors itself has no checksum."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return state.hexdigest()
 
 
 def identity(run: str, spec: dict, data: Prepared) -> dict:
@@ -65,6 +86,16 @@ def open_run(directory: Path, data: Prepared) -> dict:
             f"{data.digest[:12]}: restore those data, or delete this run's folder and train it again"
         )
     return record
+
+
+def origin(run: Path, record: dict, sources: Iterable[str] = ()) -> dict:
+    """What the record of a result says of what it was measured on, so that it can be compared with it later.
+
+    The run, the digests of its data and of its weights, and those of the weights of the `sources` beside it.
+    """
+    others = {source: weights_digest(read_json(run.parent / source / "run.json")) for source in sources}
+    digests = {"data_digest": record["data_digest"], "weights_digest": weights_digest(record)}
+    return {"run": record["name"], **digests, "source_digests": others}
 
 
 def network(directory: Path, record: dict, data: Prepared, epoch: int) -> torch.nn.Module:

@@ -9,13 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from robustloss.errors import Problem
-from robustloss.files import digest
+from robustloss.files import canonical, digest
 
 PACKAGE = "robustloss"
 ROOT = Path(__file__).parent
 
-# These report, store or describe a computation and cannot change a number, so they are no part of a result's identity.
-NEUTRAL = frozenset(f"{PACKAGE}.{name}" for name in ("code", "errors", "files", "progress", "provenance"))
+# These report, store or describe a computation and cannot change a number, so they are no part of a result's identity;
+# nor is where it ran: `devices` and `parallel` change its rounding, and stand in its record.
+NEUTRAL = frozenset(
+    f"{PACKAGE}.{name}"
+    for name in ("code", "devices", "errors", "files", "naming", "parallel", "progress", "provenance")
+)
 # The function that makes a module one of a family; its other modules are helpers.
 FUNCTIONS = {"losses": "loss", "models": "network", "heads": "head", "attacks": "perturb", "defences": "defend"}
 # The keys of a specification that say where it belongs; the others are the settings of its module's function.
@@ -73,8 +77,17 @@ def closure(*entries: str) -> list[str]:
 @lru_cache
 def code_digest(*entries: str) -> str:
     """SHA-256 (hex) of the syntax of everything `entries` rest on; comments, docstrings and layout do not count."""
-    modules = closure(*entries)
-    return digest(*(text for module in modules for text in (module, _syntax(module))))
+    return digest_of_modules(module_digests(*entries))
+
+
+def module_digests(*entries: str) -> dict[str, str]:
+    """The modules that `entries` rest on, each with the SHA-256 (hex) of its syntax."""
+    return {module: digest(_syntax(module)) for module in closure(*entries)}
+
+
+def digest_of_modules(modules: dict[str, str]) -> str:
+    """The code digest that follows from the digests of its modules."""
+    return digest(canonical(modules))
 
 
 def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
@@ -85,6 +98,13 @@ def parameters(module: str, function: str) -> tuple[list[str], list[str]]:
     pairs = list(zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True))
     required = [argument.arg for argument, default in pairs if default is None]
     return required, [argument.arg for argument, default in pairs if default is not None]
+
+
+def defaults(module: str, function: str) -> dict:
+    """What the keyword-only parameters of a function in a module are where nothing is said, if that is a literal."""
+    node = _function(module, function)
+    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if node else ()
+    return {argument.arg: default.value for argument, default in pairs if isinstance(default, ast.Constant)}
 
 
 def settings_of(family: str, spec: dict) -> dict:

@@ -27,8 +27,10 @@ from robustloss.errors import Problem
 
 WORKFLOW = Path(__file__).parents[1]
 PAPER_NAME = re.compile(r"[a-z]+[0-9]{4}")
+# The safe loader in C, where PyYAML has it: a plan is made anew in every cluster job.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Snakemake hands these on as texts when they come from the command line.
-TYPED = ("papers", "seeds", "threads", "download")
+TYPED = ("papers", "published", "images", "seeds", "threads", "processes", "jobs_per_gpu", "download")
 
 _DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _FRACTION = re.compile(rf"({_DECIMAL})\s*/\s*({_DECIMAL})")
@@ -53,6 +55,9 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
         paper = merge(read_yaml(path), settings.get(name, {}))
         where = f"{path.name} with config.yaml's section '{name}'" if name in settings else path.name
         papers[name] = check_paper(expand_videos(numbers(paper)), where, folder)
+        # The name becomes part of paths.
+        if paper["paper"] != name or not PAPER_NAME.fullmatch(name):
+            raise Problem(f"{where}: paper is {paper['paper']!r}; it must be the file's own name, such as ding2025")
         if settings["scale"] not in paper["scales"]:
             raise Problem(
                 f"config.yaml: {name} has no scale '{settings['scale']}'{nearest(settings['scale'], paper['scales'])}"
@@ -62,7 +67,7 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
 
 def read_yaml(path: Path) -> dict:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except FileNotFoundError:
         raise Problem(f"{path} is missing") from None
     except yaml.YAMLError as error:

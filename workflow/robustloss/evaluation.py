@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from robustloss import attacks, checkpoints, defences, devices, models, outcomes
-from robustloss.code import settings_of
+from robustloss import attacks, checkpoints, defences, devices, models, naming, outcomes
+from robustloss.code import settings_of, sources_of
 from robustloss.data.prepared import Prepared
-from robustloss.files import write_csv, write_json
+from robustloss.files import write_csv
 from robustloss.images import Images
 from robustloss.progress import track
 from robustloss.provenance import Stopwatch
@@ -25,9 +25,9 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
     misclassified when clean counts as not robust. Epochs whose outcomes are there already are not attacked again, nor
     the batches of an epoch that was not finished.
     """
-    watch = Stopwatch()
-    where = devices.choose(device)
     record = checkpoints.open_run(run, data)
+    watch = Stopwatch(naming.attack_modules(spec, record["spec"]["model"]))
+    where = devices.choose(device)
     kept = checkpoints.epochs(record["spec"])
     epochs = kept if spec["epochs"] == "all" else kept[-1:]
     images = Images(data, spec["split"], where, _chosen(data, spec))
@@ -37,7 +37,11 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
         if not path.exists():
             model = models.evaluation_copy(checkpoints.network(run, record, data, epoch), where)
             _attack_epoch(model, images, attacked, epoch, path)
-    _summarise(directory, epochs, spec, record, watch.environment(where))
+    summary = _summarise(directory, epochs, spec)
+    about = {"name": directory.name, **checkpoints.origin(run, record, sources_of(spec)), "spec": spec}
+    samples = [outcomes.outcomes_path(directory, epoch) for epoch in epochs]
+    vouched = [directory / "epochs.csv", *samples]
+    watch.write(directory / "attack.json", about | {"summary": summary}, vouched, where)
 
 
 def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
@@ -120,7 +124,7 @@ def _predict(model, inputs, labels, kind: str) -> dict[str, torch.Tensor]:
     return {f"{kind}_predictions": logits.argmax(1).to(torch.int16), f"{kind}_cross_entropy": cross_entropy}
 
 
-def _summarise(directory: Path, epochs, spec: dict, record: dict, environment: dict) -> None:
+def _summarise(directory: Path, epochs, spec: dict) -> dict:
     rows, clean, robust = [], [], []
     for epoch in epochs:
         found = outcomes.load(outcomes.outcomes_path(directory, epoch))
@@ -146,12 +150,10 @@ def _summarise(directory: Path, epochs, spec: dict, record: dict, environment: d
         )
     write_csv(directory / "epochs.csv", rows)
     balanced = [row["balanced_robust_accuracy"] for row in rows]
-    summary = {
+    return {
         "robust_accuracy": outcomes.over_epochs(np.stack(robust)),
         "balanced_robust_accuracy": {"mean": float(np.mean(balanced)), "last": balanced[-1]},
         "clean_accuracy": outcomes.over_epochs(np.stack(clean)),
         "majority": rows[-1]["majority"],
         "count": rows[-1]["count"],
     }
-    about = {"name": directory.name, "run": record["name"], "data_digest": record["data_digest"], "spec": spec}
-    write_json(directory / "attack.json", {**about, "summary": summary, "environment": environment})

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from robustloss import checkpoints, devices, models, outcomes
+from robustloss import checkpoints, devices, models, naming, outcomes
 from robustloss.data.prepared import SPLITS, Prepared
 from robustloss.distances import class_distances
-from robustloss.files import write_csv, write_json
+from robustloss.files import write_csv
 from robustloss.images import Images
 from robustloss.progress import track
 from robustloss.provenance import Stopwatch
@@ -26,9 +26,9 @@ def measure(run: Path, data: Prepared, directory: Path, device: str = "auto") ->
     Leaves samples/epoch-NNN.npz (per split and sample: label, prediction, cross-entropy; per split the distances of
     Eq. 6), epochs.csv, classes.csv, and, last, features.json. Epochs that are there already are not measured again.
     """
-    watch = Stopwatch()
-    where = devices.choose(device)
     record = checkpoints.open_run(run, data)
+    watch = Stopwatch(naming.features_modules(record["spec"]["model"]))
+    where = devices.choose(device)
     epochs = checkpoints.epochs(record["spec"])
     splits = {split: Images(data, split, where) for split in SPLITS}
     for epoch in track(epochs, f"{directory.name} of {run.name}"):
@@ -39,7 +39,11 @@ def measure(run: Path, data: Prepared, directory: Path, device: str = "auto") ->
             for split, images in splits.items():
                 arrays |= _outcomes(model, images, split, len(data.classes))
             outcomes.save(path, arrays)
-    _summarise(directory, epochs, data, record, watch.environment(where))
+    summary = _summarise(directory, epochs, data)
+    about = {"name": directory.name, **checkpoints.origin(run, record), "spec": {}, "summary": summary}
+    samples = [outcomes.outcomes_path(directory, epoch) for epoch in epochs]
+    vouched = [directory / "epochs.csv", directory / "classes.csv", *samples]
+    watch.write(directory / "features.json", about, vouched, where)
 
 
 @torch.no_grad()
@@ -55,7 +59,7 @@ def _outcomes(model: torch.nn.Module, images: Images, split: str, classes: int) 
     }
 
 
-def _summarise(directory: Path, epochs, data: Prepared, record: dict, environment: dict) -> None:
+def _summarise(directory: Path, epochs, data: Prepared) -> dict:
     rows, class_rows = [], []
     correct: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     for epoch in epochs:
@@ -67,9 +71,7 @@ def _summarise(directory: Path, epochs, data: Prepared, record: dict, environmen
             class_rows += [{"epoch": epoch, "split": split, **row} for row in _classes(found, split, right, data)]
     write_csv(directory / "epochs.csv", rows)
     write_csv(directory / "classes.csv", class_rows)
-    summary = {split: _summary(split, rows, correct[split]) for split in SPLITS}
-    about = {"name": directory.name, "run": record["name"], "data_digest": record["data_digest"]}
-    write_json(directory / "features.json", {**about, "summary": summary, "environment": environment})
+    return {split: _summary(split, rows, correct[split]) for split in SPLITS}
 
 
 def _row(found: dict, split: str, right: np.ndarray) -> dict:

@@ -11,6 +11,9 @@ from typing import IO
 
 from robustloss.errors import Problem
 
+# Where a record keeps the checksum of what it says.
+CHECKSUM = "record_sha256"
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path, mode: str = "w") -> Iterator[IO]:
@@ -60,14 +63,42 @@ def write_json(path: str | Path, value) -> None:
         stream.write("\n")
 
 
+def write_record(path: str | Path, record: dict) -> None:
+    """Write a record with a checksum of its own content, which `read_json` holds it to."""
+    write_json(path, record | {CHECKSUM: checksum(record)})
+
+
+def checksum(record: dict) -> str:
+    """SHA-256 (hex) of what a record says, its own checksum left out."""
+    content = json.loads(json.dumps(record))
+    return digest(canonical({key: value for key, value in content.items() if key != CHECKSUM}))
+
+
 def read_json(path: str | Path):
-    """Read a record; a missing or damaged one is named."""
+    """Read a record; one that is missing, damaged or not what its checksum says is named."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Problem(f"{path} is missing: run the stage that makes it again") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise Problem(f"{path} is damaged ({error}): delete it and run the stage that makes it again") from None
+    if isinstance(value, dict) and CHECKSUM in value and value[CHECKSUM] != checksum(value):
+        raise Problem(
+            f"{path} is not what was written (its content does not have its checksum): "
+            "delete it and run the stage that makes it again"
+        )
+    return value
+
+
+def check_vouched(path: str | Path, record: dict) -> None:
+    """Refuse a file that is not what the record beside it vouches for; a record without digests vouches for nothing."""
+    path = Path(path)
+    expected = record.get("files", {}).get(path.name)
+    if expected is not None and path.is_file() and sha256(path) != expected:
+        raise Problem(
+            f"{path} is not what was written (its checksum is not that of its record): "
+            "delete the record beside it and run the stage that makes it again"
+        )
 
 
 def write_csv(path: str | Path, rows: Iterable[dict]) -> None:

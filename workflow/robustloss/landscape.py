@@ -25,7 +25,7 @@ def measure(run: Path, data: Prepared, spec: dict, directory: Path, device: str 
     """
     if spec["points"] % 2 == 0 or spec["points"] < 3 or not 0 < spec["radius"] <= 1:
         raise Problem("landscape: points must be an odd number from 3, and radius a fraction of the pixel range")
-    subject = measurements.subject(run, data, spec["split"], spec["count"], device)
+    subject = measurements.subject(run, data, spec, device)
     images, labels = subject.all()
     along, across = directions(subject.model, images, labels)
     coordinates = torch.linspace(-spec["radius"], spec["radius"], spec["points"], device=images.device)

@@ -23,7 +23,7 @@ def measure(run: Path, data: Prepared, spec: dict, directory: Path, device: str 
     (images, dimension) or their embedding (images, 2); and measurement.json. Raises Problem where there are too few
     images for the perplexity.
     """
-    subject = measurements.subject(run, data, spec["split"], spec["count"], device)
+    subject = measurements.subject(run, data, spec, device)
     found = [latent(subject.model, inputs) for inputs, _ in subject.images.batches(BATCH)]
     vectors, logits = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     labels = data.labels(spec["split"])[subject.index]

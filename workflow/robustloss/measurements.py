@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustloss import checkpoints, devices, models, outcomes
+from robustloss import checkpoints, devices, models, naming, outcomes
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
-from robustloss.files import write_json
 from robustloss.images import Images
 from robustloss.provenance import Stopwatch
 
@@ -28,7 +27,7 @@ class Subject:
     model: torch.nn.Module
     images: Images
     data: Prepared
-    record: dict
+    origin: dict
     watch: Stopwatch
 
     @property
@@ -45,23 +44,24 @@ class Subject:
         outcomes.save(directory / ARRAYS, arrays)
         about = {
             "name": directory.name,
-            "run": self.record["name"],
-            "data_digest": self.record["data_digest"],
+            **self.origin,
             "classes": self.data.classes,
             "spec": spec,
+            "summary": summary,
         }
-        environment = self.watch.environment(self.images.device)
-        write_json(directory / RECORD, {**about, "summary": summary, "environment": environment})
+        self.watch.write(directory / RECORD, about, [directory / ARRAYS], self.images.device)
 
 
-def subject(run: Path, data: Prepared, split: str, count: int | None, device: str, label: int | None = None) -> Subject:
+def subject(run: Path, data: Prepared, spec: dict, device: str, label: int | None = None) -> Subject:
     """The network of `run` after its last epoch and `count` images of `split`, of the class `label` if one is given.
 
-    They are spread evenly over all there are, since neighbours may come from one video; fewer where there are fewer.
-    Raises Problem where there is none.
+    `spec` is the measurement's, with `name`, `split` and `count`. The images are spread evenly over all there are,
+    since neighbours may come from one video; fewer where there are fewer. Raises Problem where there is none.
     """
-    watch, where = Stopwatch(), devices.choose(device)
+    split, count = spec["split"], spec["count"]
     record = checkpoints.open_run(run, data)
+    watch = Stopwatch(naming.measurement_modules(spec, record["spec"]["model"]))
+    where = devices.choose(device)
     labels = data.labels(split)
     available = np.arange(len(labels)) if label is None else np.flatnonzero(labels == label)
     if not len(available):
@@ -70,4 +70,5 @@ def subject(run: Path, data: Prepared, split: str, count: int | None, device: st
     chosen = available[np.linspace(0, len(available) - 1, count).round().astype(np.int64)]
     network = checkpoints.network(run, record, data, record["spec"]["epochs"])
     model = models.evaluation_copy(network, where)
-    return Subject(model, Images(data, split, where, torch.from_numpy(chosen)), data, record, watch)
+    images = Images(data, split, where, torch.from_numpy(chosen))
+    return Subject(model, images, data, checkpoints.origin(run, record), watch)

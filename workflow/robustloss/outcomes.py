@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from robustloss.errors import Problem
 from robustloss.files import replacing
 from robustloss.intervals import mean_of_epochs, wilson
+
+# What numpy and its archives raise on bytes that are not what was written, or on a pickle.
+DAMAGE = (OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def outcomes_path(directory: Path, epoch: int) -> Path:
@@ -28,7 +32,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise Problem(f"{path} is damaged ({error}): delete it and run the same command again") from None
 
 

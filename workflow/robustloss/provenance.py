@@ -1,22 +1,45 @@
-"""How a result was made: the machine, the versions, the time and memory it took, the state of the repository."""
+"""How a result was made: its code, the machine, the versions, the time and memory it took, the state of the repository.
+
+A record ends with `code`, the digest of the modules that it rests on and of each of them; `files`, the SHA-256 of each
+file that it vouches for, by its path below the record; `environment`; and a checksum of all this.
+"""
 
 import platform
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "av")
+from robustloss import files
+from robustloss.code import digest_of_modules, module_digests
+
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "av", "scikit-learn")
 
 
 class Stopwatch:
-    """Measures one job from its creation to `environment()`."""
+    """Measures one job, which rests on `modules`, from its creation to `write`.
 
-    def __init__(self) -> None:
+    The code and the commit are read at its creation: who edits the library during a long job changes no record of it.
+    """
+
+    def __init__(self, modules: Iterable[str] = ()) -> None:
         self.start = time.monotonic()
         self.date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.modules = module_digests(*modules)
+        self.commit = _commit()
+
+    def write(self, path: Path, about: dict, vouched: Iterable[Path] = (), device=None) -> None:
+        """Write the record `about`, and how it was made, to `path`, after the files below it that it vouches for."""
+        digests = {vouch.relative_to(path.parent).as_posix(): files.sha256(vouch) for vouch in vouched}
+        made = {
+            "code": {"digest": digest_of_modules(self.modules), "modules": self.modules},
+            "files": digests,
+            "environment": self.environment(device),
+        }
+        files.write_record(path, about | made)
 
     def environment(self, device=None) -> dict:
         """Date, seconds, peak memory (bytes), device, hardware, threads, versions and commit, for a record."""
@@ -25,9 +48,14 @@ class Stopwatch:
             "seconds": round(time.monotonic() - self.start, 3),
             "peak_memory_bytes": _peak_memory(),
         }
-        if device is not None:
-            record |= _device(device)
-        return record | {"python": platform.python_version(), "versions": _versions(), **_commit()}
+        record |= {"hardware": _processor()} if device is None else _device(device)
+        return record | {"python": platform.python_version(), "versions": _versions(), **self.commit}
+
+
+def weights_digest(record: dict) -> str:
+    """SHA-256 (hex) that stands for all weights of a finished run, from its record."""
+    weights = {path: found for path, found in record["files"].items() if path.startswith("weights/")}
+    return files.digest(files.canonical(weights))
 
 
 def _peak_memory() -> int:

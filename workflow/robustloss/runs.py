@@ -7,15 +7,16 @@ are not seen.
 """
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from robustloss.code import code_digest, parts_of, plugin, settings_of, sources_of
+from robustloss import naming
+from robustloss.code import plugin, settings_of, sources_of
 from robustloss.config import head_of
 from robustloss.errors import Problem
-from robustloss.files import canonical, digest
+from robustloss.files import canonical
+from robustloss.naming import name_of
 
 # A second training of the same row takes seeds this far away, so that no list of seeds meets it by chance.
 REPEAT_STRIDE = 1000
@@ -87,12 +88,6 @@ def plain(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def name_of(slug: str, spec: dict, *modules: str) -> str:
-    """The name of what `spec` and the code of `modules` make."""
-    slug = re.sub(r"[^A-Za-z0-9._+-]+", "_", slug)
-    return f"{slug}-{digest(canonical(spec), code_digest(*modules))[:8]}"
-
-
 def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
     scale = paper["scales"][settings["scale"]]
     used = {experiment["data"] for experiment in paper["experiments"].values()}
@@ -143,21 +138,23 @@ def _label(row: dict, objectives: dict) -> str:
 
 def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
     spec = plain(spec)
-    modules = [plugin("data", spec["name"])]
-    if spec["name"] == "cholec80-sim":
-        modules.append(plugin("data", "cholec80"))
-    name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *modules)
+    name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *naming.data_modules(spec))
+    add_data(result, name, spec, settings["data_root"])
+    return name
+
+
+def add_data(result: Plan, name: str, spec: dict, data_root: str) -> None:
+    """Plan a data set under a name, and the clips that it is taken from if those are drawn."""
     result.data[name] = canonical(spec)
-    result.raw_of[name] = settings["data_root"]
+    result.raw_of[name] = data_root
     if spec["name"] == "cholec80":
         result.raw_of[name] += "/cholec80"
     if spec["name"] == "cholec80-sim":
         # Neither the splits nor the size of the images change a clip.
         drawn = {key: value for key, value in spec.items() if key not in ("splits", "image_size")}
-        raw = name_of("cholec80-sim", drawn, modules[0])
+        raw = name_of("cholec80-sim", drawn, plugin("data", spec["name"]))
         result.drawn[raw] = canonical(drawn)
         result.raw_of[name] = f"data/raw/{raw}"
-    return name
 
 
 def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> dict:
@@ -173,7 +170,7 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> d
 
     run, spec = train(label)
     directory = f"results/runs/{run}"
-    features = name_of("features", {}, "robustloss.features", *_network_modules(spec["model"]))
+    features = name_of("features", {}, *naming.features_modules(spec["model"]))
     attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
     attacks = {
         attack: _plan_attack(result, study, _attack(study, "attacks", attack), row, run, spec, train)
@@ -222,11 +219,7 @@ def _plan_training(result: Plan, study: Study, experiment: dict, row: dict, seed
     if "perturbation" in row:
         spec["perturbation"] = _climbing(_attack(study, "perturbations", row["perturbation"]), spec)
         spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
-    modules = ["robustloss.training", *_network_modules(model), *_loss_modules(spec)]
-    if "perturbation" in spec:
-        modules += _attack_modules(spec["perturbation"])
-    # The data's own name stands for the code that prepared it.
-    run = name_of(_slug(spec), {"spec": spec, "data": data}, *modules)
+    run = name_of(_slug(spec), naming.trained(spec, data), *naming.run_modules(spec))
     result.runs[run] = canonical(spec)
     result.data_of[run] = data
     if weights:
@@ -273,12 +266,11 @@ def _transferred(attack: dict, own: str, train: Train) -> dict:
 
 def _plan_attack(result: Plan, study: Study, attack: dict, row: dict, run: str, trained: dict, train: Train) -> str:
     scope = {"split": "evaluation", "epochs": trained.get("keep", "all"), "count": None}
-    spec = scope | _transferred(_climbing(attack, trained), run, train)
-    modules = ["robustloss.evaluation", *_attack_modules(spec), *_network_modules(trained["model"])]
-    spec, modules = _defended(study, spec, row, modules)
+    spec = _defended(study, scope | _transferred(_climbing(attack, trained), run, train), row)
     own = settings_of("attacks", spec)
     parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
-    name = name_of("-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])]), spec, *modules)
+    slug = "-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])])
+    name = name_of(slug, spec, *naming.attack_modules(spec, trained["model"]))
     result.attacks[name] = canonical(spec)
     result.sources[name] = sorted(sources_of(spec))
     return name
@@ -290,48 +282,22 @@ def _plan_audit(result: Plan, study: Study, audit: dict, row: dict, run: str, tr
         spec["source"] = train(spec["source"])[0]
         # A network's own examples are no transfer.
         spec = {key: value for key, value in spec.items() if key != "source" or value != run}
-    modules = ["robustloss.audit", *_network_modules(trained["model"])]
-    spec, modules = _defended(study, spec, row, modules)
-    name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *modules)
+    spec = _defended(study, spec, row)
+    name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *naming.audit_modules(spec, trained["model"]))
     result.audits[name] = canonical(spec)
     result.sources[name] = sorted(sources_of(spec))
     return name
 
 
 def _plan_measurement(result: Plan, spec: dict, trained: dict) -> str:
-    modules = [f"robustloss.{spec['name']}", *_network_modules(trained["model"])]
-    if "attack" in spec:
-        modules += _attack_modules(spec["attack"])
-    name = name_of(spec["name"], spec, *modules)
+    name = name_of(spec["name"], spec, *naming.measurement_modules(spec, trained["model"]))
     result.measurements[name] = canonical(spec)
     return name
 
 
-def _defended(study: Study, spec: dict, row: dict, modules: list[str]) -> tuple[dict, list[str]]:
-    """The specification and modules of a measurement of `row`, under its defence if it has one."""
-    if "defence" not in row:
-        return spec, modules
-    defence = plain(study.paper["defences"][row["defence"]])
-    return spec | {"defence": defence}, [*modules, plugin("defences", defence["name"])]
-
-
-def _loss_modules(spec: dict) -> list[str]:
-    terms = [term for key in ("objective", "then", "clean") for term in spec.get(key, [])]
-    return [plugin("losses", term["loss"]) for term in terms]
-
-
-def _attack_modules(spec: dict) -> list[str]:
-    """The modules that an attack, the objective that it climbs and the attacks of an ensemble come from."""
-    terms = spec["loss"] if isinstance(spec.get("loss"), list) else []
-    losses = [plugin("losses", term["loss"]) for term in terms]
-    members = [module for member in parts_of(spec) for module in _attack_modules(member)]
-    return [plugin("attacks", spec["name"]), *losses, *members]
-
-
-def _network_modules(model: dict) -> list[str]:
-    """The modules that a network's body and head come from."""
-    head = [plugin("heads", model["head"]["name"])] if "head" in model else []
-    return [plugin("models", model["name"]), *head]
+def _defended(study: Study, spec: dict, row: dict) -> dict:
+    """The specification of a measurement of `row`, under its defence if it has one."""
+    return spec | {"defence": plain(study.paper["defences"][row["defence"]])} if "defence" in row else spec
 
 
 def _pretrained(model: dict, settings: dict) -> tuple[str, str | None]:

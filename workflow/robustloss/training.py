@@ -14,6 +14,8 @@ forward and k backward passes to the images, which spare the gradients of the we
 the attack's epsilon and step size grow linearly to their own: a small network that meets the whole radius at once may
 learn no more than one answer for all images.
 
+Several processes may share one training (`robustloss.parallel`): each computes its part of every batch.
+
 Every epoch's order of images and random numbers follow from (seed, epoch) alone, so a training that was killed goes on
 from its last whole epoch to the same weights, bit for bit on a CPU.
 """
@@ -26,11 +28,11 @@ from pathlib import Path
 
 import torch
 
-from robustloss import attacks, checkpoints, devices, losses, models, optimizers, schedules
+from robustloss import attacks, checkpoints, devices, losses, models, naming, optimizers, parallel, schedules
 from robustloss.code import check_head, check_settings, plugin, settings_of
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
-from robustloss.files import write_csv, write_json
+from robustloss.files import sha256, write_csv
 from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
@@ -47,29 +49,40 @@ def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pre
 
     Leaves weights/epoch-NNN.safetensors of every epoch (`keep: last`: of the last), history.csv (epoch, mean of each
     objective, first rate), and, last, run.json. Raises Problem when an objective stops being finite, the epochs before
-    stay; and for a loss that the network's head does not fit.
+    stay; and for a loss that the network's head does not fit. In each process of a launcher this is called alike.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(naming.run_modules(spec))
     where = devices.choose(device)
+    with parallel.team(where) as team:
+        _train(spec, data, directory, where, pretrained, watch, team)
+
+
+def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path | None, watch: Stopwatch, team) -> None:
     identity = checkpoints.identity(directory.name, spec, data)
     objectives = _objectives(spec)
     perturb = _perturb(spec)
     images = Images(data, "train", where, augmentation=spec.get("augmentation"))
-    model, steppers = _start(spec, data, images, pretrained, len(objectives))
+    _check_batches(spec, images, team)
+    model, steppers = _start(spec, data, images, pretrained, len(objectives), team)
     history = _resume(directory, identity, model, steppers)
     updates = list(zip(objectives.values(), steppers, strict=True))
     kept = checkpoints.epochs(spec)
-    for epoch in track(range(len(history) + 1, spec["epochs"] + 1), directory.name):
+    left = range(len(history) + 1, spec["epochs"] + 1)
+    for epoch in track(left, directory.name) if team.leads else left:
         rate = schedules.rate(spec["schedule"], (epoch - 1) * _steps(spec, images), _steps(spec, images))
-        values = _epoch(spec, epoch, model, updates, images, perturb)
+        values = _epoch(spec, epoch, model, updates, images, perturb, team)
         means = dict(zip(objectives, _means(values, epoch), strict=True))
         history.append({"epoch": epoch, **means, "rate": rate})
+        if not team.leads:
+            continue
         found = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
         say(f"{directory.name}: epoch {epoch} of {spec['epochs']}, {found}")
         if epoch in kept:
             path = checkpoints.weights_path(directory, epoch)
             checkpoints.save_tensors(path, model.state_dict(), identity | {"epoch": epoch})
         _save_state(directory, identity, model, steppers, history)
+    if not team.leads:
+        return
     columns = ("epoch", *objectives, "rate")
     write_csv(directory / "history.csv", [{name: row[name] for name in columns} for row in history])
     record = {
@@ -79,9 +92,11 @@ def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pre
         "data_digest": data.digest,
         "train_images": len(images),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "environment": watch.environment(where),
+        "processes": team.size,
+        "pretrained": {"file": pretrained.name, "sha256": sha256(pretrained)} if pretrained else None,
     }
-    write_json(directory / "run.json", record)
+    weights = [checkpoints.weights_path(directory, epoch) for epoch in kept]
+    watch.write(directory / "run.json", record, [directory / "history.csv", *weights], where)
     _state_path(directory).unlink(missing_ok=True)
 
 
@@ -125,17 +140,25 @@ def _perturb(spec: dict) -> Perturb | None:
     return perturbed
 
 
-def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, count: int):
+def _check_batches(spec: dict, images: Images, team: parallel.Team) -> None:
+    """Refuse more processes than the last batch has images."""
+    last = len(images) % spec["batch_size"]
+    if 1 < last < team.size or spec["batch_size"] < team.size:
+        raise Problem(f"a batch has fewer images than there are processes ({team.size}): start fewer")
+
+
+def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, count: int, team: parallel.Team):
     """The network and as many optimisers, all of them of all its weights."""
     torch.manual_seed(spec["seed"])
     model = models.build(spec["model"], len(data.classes), data.image_shape, pretrained)
     model = model.to(images.device, memory_format=torch.channels_last)
     if spec["model"]["mean"] == "pixels":
         models.set_pixel_mean(model, images)
+    model = team.together(model, images.device)
     return model, [optimizers.build(spec["optimizer"], model, spec["schedule"]["rate"]) for _ in range(count)]
 
 
-def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None) -> torch.Tensor:
+def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None, team: parallel.Team) -> torch.Tensor:
     """One pass over the images; the objectives' values (steps, objectives)."""
     seed = spec["seed"] * 1_000_003 + epoch
     torch.manual_seed(seed)
@@ -150,14 +173,17 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None)
     for step, batch in enumerate(batches):
         before = (epoch - 1) * steps + step
         rate = schedules.rate(spec["schedule"], before, steps)
-        inputs, labels = images.batch(batch, moves)
+        part = team.part(len(batch))
+        inputs, labels = (whole[part] for whole in images.batch(batch, moves))
+        share = len(labels) / len(batch)
         if perturb is not None:
             inputs = perturb(model, inputs, labels, draws, _share(spec, before, steps))
             labels = labels.repeat(len(inputs) // len(labels))
         for which, (objective, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            values[step, which] = _update(spec, model, objective, optimizer, inputs, labels)
+            values[step, which] = _update(spec, model, objective, optimizer, inputs, labels, share, team)
+    team.add(values)
     return values
 
 
@@ -166,15 +192,16 @@ def _share(spec: dict, before: int, steps: int) -> float:
     return min(1.0, (before + 1) / (spec["warm_up"] * steps)) if "warm_up" in spec else 1.0
 
 
-def _update(spec, model, objective, optimizer, inputs, labels) -> torch.Tensor:
-    """One step of the optimiser; the objective before it."""
+def _update(spec, model, objective, optimizer, inputs, labels, share: float, team: parallel.Team) -> torch.Tensor:
+    """One step of the optimiser; the objective before it, as much of it as these images are of the batch."""
     optimizer.zero_grad(set_to_none=True)
     with _precision(spec, inputs.device):
         features = model.features(inputs)
     # The head is computed in full precision: distances and angles between close points need it.
     features = losses.fine(features)
-    value = objective(model.head(features), labels, features, model.head)
+    value = share * objective(model.head(features), labels, features, model.head)
     value.backward()
+    team.add(*(parameter.grad for parameter in model.parameters() if parameter.grad is not None))
     optimizer.step()
     return value.detach()
 

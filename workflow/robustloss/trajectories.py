@@ -18,7 +18,7 @@ def measure(run: Path, data: Prepared, spec: dict, directory: Path, device: str 
     `index` and `labels` (images,) and `log_probabilities` (targets, iterates, images, classes), the clean images being
     the first iterate; and measurement.json. Raises Problem for a class that the data lack.
     """
-    subject = measurements.subject(run, data, spec["split"], spec["count"], device, label=spec["class"])
+    subject = measurements.subject(run, data, spec, device, label=spec["class"])
     images, labels = subject.all()
     found = []
     for target in spec["targets"]:

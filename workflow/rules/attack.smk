@@ -4,7 +4,7 @@
 rule attack:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(run_data),
+        data=ancient(needed_for("results/runs/{run}/attacks/{attack}/attack.json", run_data)),
         sources=ancient(attack_sources),
     output:
         record="results/runs/{run}/attacks/{attack}/attack.json",
@@ -14,8 +14,12 @@ rule attack:
     conda:
         "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    resources:
+        mem_mb=memory(attack_job),
+        runtime=minutes(attack_job),
     params:
+        data=data_folder,
         spec=attack_spec,
     shell:
-        "python -m robustloss attack --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        "python -m robustloss attack --run results/runs/{wildcards.run} --data {params.data:q}"
         " --spec {params.spec:q} --out results/runs/{wildcards.run}/attacks/{wildcards.attack} > {log} 2>&1"

@@ -4,7 +4,7 @@
 rule audit:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(run_data),
+        data=ancient(needed_for("results/runs/{run}/audits/{audit}/audit.json", run_data)),
         sources=ancient(audit_sources),
     output:
         "results/runs/{run}/audits/{audit}/audit.json",
@@ -13,8 +13,12 @@ rule audit:
     conda:
         "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    resources:
+        mem_mb=memory(audit_job),
+        runtime=minutes(audit_job),
     params:
+        data=data_folder,
         spec=audit_spec,
     shell:
-        "python -m robustloss audit --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        "python -m robustloss audit --run results/runs/{wildcards.run} --data {params.data:q}"
         " --spec {params.spec:q} --out results/runs/{wildcards.run}/audits/{wildcards.audit} > {log} 2>&1"

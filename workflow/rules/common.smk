@@ -1,19 +1,24 @@
 # The plan, made once from config.yaml and the papers' yaml, and the questions that rules ask of it.
 import os
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from robustloss import config as configuration
-from robustloss import runs
+from robustloss import locks, runs
 from robustloss.code import code_digest, plugin
 from robustloss.errors import Problem
 from robustloss.files import canonical
+from robustloss.publishing import again
+
+# A Snakemake that was killed leaves its lock, which the next one takes away; this is known to live while ALIVE is open.
+ALIVE = locks.clear_stale(Path(".snakemake")) if workflow.is_main_process else None
 
 try:
     SETTINGS, PAPERS = configuration.load(config)
-    PLAN = runs.plan(SETTINGS, PAPERS)
+    PLAN = again.plan(SETTINGS) if SETTINGS["published"] else runs.plan(SETTINGS, PAPERS)
 except Problem as problem:
     sys.exit(f"robustloss: {problem}")
 
@@ -23,6 +28,8 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")])),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     ROBUSTLOSS_DEVICE=SETTINGS["device"],
+    ROBUSTLOSS_PROCESSES=str(SETTINGS.get("processes", 1)),
+    ROBUSTLOSS_JOBS_PER_GPU=str(SETTINGS.get("jobs_per_gpu", 1)),
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -40,6 +47,18 @@ wildcard_constraints:
     audit=r"[^/]+",
     measured=r"[^/]+",
     features=r"features-[0-9a-f]+",
+
+
+def needed_for(result, inputs):
+    """What a result needs to be made, and nothing once it is there: who prepares its data anew changes nothing in it.
+
+    Snakemake would compute a result again whose input another job has just made, `ancient` or not.
+    """
+
+    def needed(wildcards):
+        return [] if Path(result.format(**wildcards)).exists() else inputs(wildcards)
+
+    return needed
 
 
 def drawn_spec(wildcards):
@@ -86,6 +105,15 @@ def pretrained_weights(wildcards):
     return PLAN.weights_of.get(wildcards.run, [])
 
 
+# A parameter that is asked with `input` is no reason to compute anything again.
+def data_folder(wildcards, input):
+    return f"data/prepared/{PLAN.data_of[wildcards.run]}"
+
+
+def pretrained_file(wildcards, input):
+    return pretrained_weights(wildcards)
+
+
 def attack_spec(wildcards):
     return PLAN.attacks[wildcards.attack]
 
@@ -107,7 +135,7 @@ def audit_sources(wildcards):
 
 
 def source_runs(name):
-    return expand("results/runs/{run}/run.json", run=PLAN.sources[name])
+    return [f"results/runs/{run}/run.json" for run in PLAN.sources[name]]
 
 
 def counted_data(wildcards):
@@ -141,6 +169,14 @@ def paper_results(wildcards):
 
 
 def sentences(logs):
-    """What jobs had to tell the user, each once."""
-    lines = [line for log in logs for line in Path(log).read_text(encoding="utf-8").splitlines()]
-    return list(dict.fromkeys(line for line in lines if line.startswith("robustloss: ")))
+    """What jobs had to tell the user, and what a scheduler ended them for, each once."""
+    text = "\n".join(Path(log).read_text(encoding="utf-8") for log in logs)
+    told = dict.fromkeys(line for line in text.splitlines() if line.startswith("robustloss: "))
+    # Snakemake names a scheduler's own logs of failed jobs, but shows only the rules'.
+    ends = "\n".join(Path(log).read_text(errors="replace") for log in SCHEDULER_LOG.findall(text) if Path(log).exists())
+    return [*told, *(LIMIT.format(what) for what, signs in LIMITS.items() if any(sign in ends for sign in signs))]
+
+
+SCHEDULER_LOG = re.compile(r"(\S+/slurm_logs/\S+\.log) \(check")
+LIMITS = {"memory": ("exceeded memory limit", "oom_kill", "oom-kill"), "time": ("DUE TO TIME LIMIT",)}
+LIMIT = "robustloss: the scheduler ended a job that needed more {} than it had asked for: see docs/cluster.md"

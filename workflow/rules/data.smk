@@ -9,6 +9,9 @@ rule simulate_video:
         "logs/simulate_video/{raw}-{video}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(simulate_video_job),
+        runtime=minutes(simulate_video_job),
     params:
         spec=drawn_spec,
     shell:
@@ -26,6 +29,9 @@ rule extract_video:
         "logs/extract_video/{data}-{video}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(extract_video_job),
+        runtime=minutes(extract_video_job),
     params:
         spec=data_spec,
         raw=raw_folder,
@@ -36,7 +42,7 @@ rule extract_video:
 
 rule assemble_videos:
     input:
-        ancient(extracted_videos),
+        ancient(needed_for("data/prepared/{data}/record.json", extracted_videos)),
     output:
         "data/prepared/{data}/record.json",
     log:
@@ -45,6 +51,9 @@ rule assemble_videos:
         data=r"cholec80[^/]*",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(prepare_job),
+        runtime=minutes(prepare_job),
     params:
         spec=data_spec,
     shell:
@@ -60,6 +69,9 @@ rule prepare_images:
         data=r"(cifar10|cifar100|digits|mnist|tiny-imagenet-200)-[^/]*",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(prepare_job),
+        runtime=minutes(prepare_job),
     params:
         spec=data_spec,
         raw=raw_folder,
@@ -76,5 +88,8 @@ rule download_weights:
         "logs/download_weights/{weights}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(light_job),
+        runtime=minutes(light_job),
     shell:
         "python -m robustloss weights --out {output:q} > {log} 2>&1"

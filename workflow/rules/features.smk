@@ -4,7 +4,7 @@
 rule features:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(run_data),
+        data=ancient(needed_for("results/runs/{run}/{features}/features.json", run_data)),
     output:
         record="results/runs/{run}/{features}/features.json",
         epochs="results/runs/{run}/{features}/epochs.csv",
@@ -14,6 +14,11 @@ rule features:
     conda:
         "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    resources:
+        mem_mb=memory(features_job),
+        runtime=minutes(features_job),
+    params:
+        data=data_folder,
     shell:
-        "python -m robustloss features --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        "python -m robustloss features --run results/runs/{wildcards.run} --data {params.data:q}"
         " --out results/runs/{wildcards.run}/{wildcards.features} > {log} 2>&1"

@@ -4,7 +4,7 @@
 rule measure:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(run_data),
+        data=ancient(needed_for("results/runs/{run}/measured/{measured}/measurement.json", run_data)),
     output:
         "results/runs/{run}/measured/{measured}/measurement.json",
     log:
@@ -12,8 +12,12 @@ rule measure:
     conda:
         "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    resources:
+        mem_mb=memory(measure_job),
+        runtime=minutes(measure_job),
     params:
+        data=data_folder,
         spec=measurement_spec,
     shell:
-        "python -m robustloss measure --run results/runs/{wildcards.run} --data $(dirname {input.data:q})"
+        "python -m robustloss measure --run results/runs/{wildcards.run} --data {params.data:q}"
         " --spec {params.spec:q} --out results/runs/{wildcards.run}/measured/{wildcards.measured} > {log} 2>&1"

@@ -1,6 +1,11 @@
 # Papers only collect: what a paper's notebook shows rests on the runs that its manifest names.
 
 
+# Done in less time than it takes to submit it.
+localrules:
+    manifest,
+
+
 rule count_frames:
     input:
         ancient(counted_annotations),
@@ -11,6 +16,9 @@ rule count_frames:
         "logs/count_frames/{paper}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(light_job),
+        runtime=minutes(light_job),
     params:
         spec=counted_data,
         raw=counted_raw,
@@ -28,6 +36,9 @@ rule manifest:
         "logs/manifest/{paper}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(light_job),
+        runtime=minutes(light_job),
     params:
         text=manifest_text,
     script:
@@ -66,6 +77,9 @@ rule paper:
         "logs/paper/{paper}.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(light_job),
+        runtime=minutes(light_job),
     params:
         code=paper_code,
     shell:
@@ -83,6 +97,9 @@ rule report:
         "logs/report.log",
     conda:
         "../../envs/robustloss.yaml"
+    resources:
+        mem_mb=memory(light_job),
+        runtime=minutes(light_job),
     params:
         code=code_digest("robustloss.report"),
     shell:

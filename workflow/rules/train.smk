@@ -4,8 +4,8 @@
 
 rule train:
     input:
-        data=ancient(run_data),
-        pretrained=ancient(pretrained_weights),
+        data=ancient(needed_for("results/runs/{run}/run.json", run_data)),
+        pretrained=ancient(needed_for("results/runs/{run}/run.json", pretrained_weights)),
     output:
         record="results/runs/{run}/run.json",
         history="results/runs/{run}/history.csv",
@@ -14,8 +14,13 @@ rule train:
     conda:
         "../../envs/robustloss.yaml"
     threads: SETTINGS["threads"]
+    resources:
+        mem_mb=memory(train_job),
+        runtime=minutes(train_job),
     params:
+        data=data_folder,
+        pretrained=pretrained_file,
         spec=run_spec,
     shell:
-        "python -m robustloss train --spec {params.spec:q} --data $(dirname {input.data:q})"
-        " --pretrained {input.pretrained:q} --out results/runs/{wildcards.run} > {log} 2>&1"
+        "python -m robustloss train --spec {params.spec:q} --data {params.data:q}"
+        " --pretrained {params.pretrained:q} --out results/runs/{wildcards.run} > {log} 2>&1"

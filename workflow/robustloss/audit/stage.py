@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustloss import checkpoints, defences, devices, models, outcomes
+from robustloss import checkpoints, defences, devices, models, naming, outcomes
 from robustloss.audit import measurements
 from robustloss.audit.judgement import Sign, judge
 from robustloss.audit.verdict import accuracies, verdict
-from robustloss.code import check_settings, nearest
+from robustloss.code import check_settings, nearest, sources_of
 from robustloss.data.prepared import SPLITS, Prepared
 from robustloss.errors import Problem
-from robustloss.files import write_json
 from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
@@ -35,19 +34,19 @@ def audit(run: Path, data: Prepared, spec: dict, directory: Path, device: str = 
     was measured) and, last, audit.json: the verdict, the robust accuracies and the signs. Batches that were measured
     before a kill are not measured again. Raises Problem for a specification that is none, and as `measure` does.
     """
-    watch = Stopwatch()
-    where = devices.choose(device)
     settings = _settings(spec)
     record = checkpoints.open_run(run, data)
+    watch = Stopwatch(naming.audit_modules(spec, record["spec"]["model"]))
+    where = devices.choose(device)
     epoch = checkpoints.epochs(record["spec"])[-1]
     images = Images(data, spec["split"], where, _chosen(data, spec))
     path = outcomes.outcomes_path(directory, epoch)
     if not path.exists():
         _measure(_network(run, data, where), _source(run, data, spec, where), images, spec, settings, path)
     summary, signs = _judged(outcomes.load(path))
-    about = {"name": directory.name, "run": record["name"], "data_digest": record["data_digest"], "epoch": epoch}
+    about = {"name": directory.name, **checkpoints.origin(run, record, sources_of(spec)), "epoch": epoch, "spec": spec}
     found = {"summary": summary, "signs": [asdict(sign) for sign in signs]}
-    write_json(directory / "audit.json", {**about, "spec": spec, **found, "environment": watch.environment(where)})
+    watch.write(directory / "audit.json", about | found, [path], where)
     say(f"{directory.name}: {summary['verdict']}")
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robustloss.claims import differences, statements
+from robustloss.claims import differences, measures, statements
 from robustloss.claims.measures import Reader, Sample, Trained, aligned, number
 from robustloss.claims.verdicts import Comparison, Verdict
 from robustloss.errors import Problem
 from robustloss.papers.collection import Collection
 
+KEPT = "images.npz"
 # Fewer images than this have no interval worth the name.
 FEWEST = 10
 
@@ -38,11 +39,17 @@ class Side:
 
 
 def ledger(collection: Collection) -> list[Verdict]:
-    """The verdict on each claim of a manifest, from C1 on; it may have none."""
-    reader = Reader()
+    """The verdict on each claim of a manifest, from C1 on; it may have none.
+
+    What it reads of single images is kept in images.npz, beside the manifest.
+    """
+    path = collection.directory / KEPT
+    reader = Reader(collection.root, measures.kept(path))
     # A manifest is canonical JSON, which has C10 before C2.
     claims = sorted(collection.manifest.get("claims", {}).items(), key=lambda item: (len(item[0]), item[0]))
-    return [_verdict(collection, reader, *item) for item in claims]
+    verdicts = [_verdict(collection, reader, *item) for item in claims]
+    measures.keep(path, reader.known)
+    return verdicts
 
 
 def _verdict(collection: Collection, reader: Reader, name: str, claim: dict) -> Verdict:

@@ -1,4 +1,8 @@
-"""What a claim measures on the runs of a row: one number for each image, or one for each training."""
+"""What a claim measures on the runs of a row: one number for each image, or one for each training.
+
+The numbers of images that claims rest on are kept beside them, in images.npz: they are a small part of the per-sample
+outcomes, and enough to judge every claim again where those are not at hand.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +39,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads what is measured on a run once, whichever claims ask for it."""
+    """Reads what is measured on a run once, whichever claims ask for it.
 
-    known: dict[tuple, Sample] = field(default_factory=dict)
+    `kept` has what was read of outcomes that are not here any more, by what it is.
+    """
+
+    root: Path
+    kept: dict[tuple[str, ...], Sample] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Sample] = field(default_factory=dict)
 
     def sample(self, trained: Trained, measure: str, attacks: Sequence[str], epochs: str) -> Sample:
         """One run's `measure` of each image, a mean over its epochs or (`epochs` last) at the last one.
@@ -52,13 +61,48 @@ class Reader:
         return Sample(images, worst)
 
     def _once(self, folder: Path, measure: str, epochs: str, read: Callable) -> Sample:
-        key = (folder, measure, epochs)
+        key = (folder.relative_to(self.root).as_posix(), measure, epochs)
         if key not in self.known:
             numbers = sorted(set(stored(folder / "epochs.csv")["epoch"]))
             chosen = numbers if epochs == "mean" else numbers[-1:]
-            images, values = aligned([read(_outcomes(folder, number), measure) for number in chosen])
-            self.known[key] = Sample(images, values.mean(axis=0))
+            if key in self.kept and not any(outcomes.outcomes_path(folder, number).exists() for number in chosen):
+                self.known[key] = self.kept[key]
+            else:
+                images, values = aligned([read(_outcomes(folder, number), measure) for number in chosen])
+                self.known[key] = Sample(images, values.mean(axis=0))
         return self.known[key]
+
+
+def kept(path: Path) -> dict[tuple[str, ...], Sample]:
+    """What `keep` wrote; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    arrays = outcomes.load(path)
+    return {
+        tuple(key): Sample(arrays[f"images-{which}"], arrays[f"values-{number}"].astype(float))
+        for number, (key, which) in enumerate(zip(arrays["keys"].tolist(), arrays["which"].tolist(), strict=True))
+    }
+
+
+def keep(path: Path, samples: dict[tuple[str, ...], Sample]) -> None:
+    """Write samples by key in the fewest bytes that give back the same numbers."""
+    if not samples:
+        return
+    places: dict[bytes, int] = {}
+    arrays = {"keys": np.array(list(samples)), "which": np.zeros(len(samples), np.int64)}
+    for number, sample in enumerate(samples.values()):
+        which = arrays["which"][number] = places.setdefault(sample.images.tobytes(), len(places))
+        arrays[f"images-{which}"] = sample.images.astype(np.min_scalar_type(sample.images.max(initial=0)))
+        arrays[f"values-{number}"] = _smallest(sample.values)
+    outcomes.save(path, arrays)
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    for kind in (bool, np.float32):
+        found = values.astype(kind)
+        if np.array_equal(found.astype(float), values, equal_nan=True):
+            return found
+    return values
 
 
 def _outcomes(folder: Path, epoch: int) -> dict[str, np.ndarray]:

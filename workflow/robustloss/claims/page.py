@@ -12,6 +12,7 @@ from robustloss.claims.verdicts import Comparison, Finding, Verdict, Word
 from robustloss.files import replacing
 from robustloss.papers import display
 from robustloss.papers.collection import Collection
+from robustloss.papers.formulas import Html
 
 NOTHING = float("nan")
 # Dark enough to read on white; the word says the same to whoever sees no colours.
@@ -183,13 +184,13 @@ def _line(verdict: Verdict) -> list[str]:
     unit = numbers["unit"]
     return [
         verdict.name,
-        f'{escape(verdict.claim)}<br><small style="color: {display.GREY}">{escape(verdict.source)}</small>',
-        escape(_compared(found.settings, numbers)),
-        _text(unit, numbers["published"]),
-        _text(unit, numbers["ours"], numbers["low"], numbers["high"]),
-        _text(unit, numbers["honest"], numbers["honest_low"], numbers["honest_high"]),
-        f'<strong style="color: {COLOURS[word]}">{word}</strong>',
-        escape(note(verdict)),
+        Html(f'{escape(verdict.claim)}<br><small style="color: {display.GREY}">{escape(verdict.source)}</small>'),
+        _compared(found.settings, numbers),
+        text(unit, numbers["published"]),
+        text(unit, numbers["ours"], numbers["low"], numbers["high"]),
+        text(unit, numbers["honest"], numbers["honest_low"], numbers["honest_high"]),
+        Html(f'<strong style="color: {COLOURS[word]}">{word}</strong>'),
+        note(verdict),
     ]
 
 
@@ -200,7 +201,7 @@ def _compared(settings: dict, numbers: dict) -> str:
     return f"{settings['experiment']}: {settings['measure']}{under}, {rows}, claimed {settings['direction']}"
 
 
-def _text(unit: str, value: float, low: float = NOTHING, high: float = NOTHING) -> str:
+def text(unit: str, value: float, low: float = NOTHING, high: float = NOTHING) -> str:
     """`+26.4 [20.1, 32.0]`, or `× 0.31` for a ratio."""
     if math.isnan(value):
         return display.DASH

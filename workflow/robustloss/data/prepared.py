@@ -11,9 +11,10 @@ from typing import IO
 
 import numpy as np
 
-from robustloss import files
+from robustloss import files, naming
 from robustloss.errors import Problem
 from robustloss.progress import say, track
+from robustloss.provenance import Stopwatch
 
 SPLITS = ("train", "test", "evaluation")
 
@@ -66,6 +67,7 @@ def write(directory: str | Path, spec: dict, classes: list[str], splits: dict[st
     Raises Problem on blocks, shapes or rows that disagree, and on a class that training would never see; a class that
     only test or evaluation lacks is said.
     """
+    watch = Stopwatch(naming.data_modules(spec))
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     if set(splits) != set(SPLITS):
@@ -95,7 +97,7 @@ def write(directory: str | Path, spec: dict, classes: list[str], splits: dict[st
         "digest": _digest(written),
         "sources": sources,
     }
-    files.write_json(directory / "record.json", record)
+    watch.write(directory / "record.json", record)
     return load(directory)
 
 

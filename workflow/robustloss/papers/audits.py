@@ -1,7 +1,5 @@
 """What the audit for gradient masking says of a paper's networks."""
 
-from html import escape
-
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -48,14 +46,14 @@ def _line(collection: Collection, experiment: str, row: str, run: Run, audit: di
 def _styled(frame: pd.DataFrame) -> Styler:
     shown = pd.DataFrame(
         {
-            "experiment": frame["experiment"].map(escape),
-            "row": frame["row"].map(escape),
+            "experiment": frame["experiment"],
+            "row": frame["row"],
             "seed": frame["seed"],
             "ε": frame["epsilon"].map("{:.3g}".format),
             "images": frame["images"],
             **{f"{title}, %": frame[f"{name}_percent"].map("{:.1f}".format) for title, name in ACCURACIES.items()},
-            "signs": frame["flagged"].map(lambda names: escape(names.replace("_", " ")) or "none"),
-            "verdict": frame["verdict"].map(escape),
+            "signs": frame["flagged"].map(lambda names: names.replace("_", " ") or "none"),
+            "verdict": frame["verdict"],
         }
     )
     caption = (

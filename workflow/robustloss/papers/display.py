@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 from robustloss.papers import facts
 from robustloss.papers.cells import Entry, Table
 from robustloss.papers.collection import Collection
-from robustloss.papers.formulas import to_html
+from robustloss.papers.formulas import Html, to_html
 from robustloss.papers.tables import Share
 
 DASH = "—"
@@ -27,11 +27,24 @@ _STYLES = [
 
 
 def styled(frame: pd.DataFrame, name: str, caption: str, left: tuple = (), grey: tuple = ()) -> Styler:
-    """`frame` without its index; the columns `left` are aligned left, the columns `grey` are grey; NaN is a dash."""
-    table = Styler(frame, uuid=name, cell_ids=False).hide(axis="index").format(na_rep=DASH).set_caption(caption)
-    table.set_table_styles(_STYLES)
-    _set(table, left, "text-align: left;")
-    return table.set_properties(subset=list(grey), color=GREY)
+    """`frame` without its index; the columns `left` are aligned left, the columns `grey` are grey; NaN is a dash.
+
+    Labels come from whoever writes a yaml, so cells, headings and caption are text, but for what is `Html`.
+    """
+    shown = frame.map(_escaped)
+    shown.columns = frame.columns.map(_heading)
+    table = Styler(shown, uuid=name, cell_ids=False).hide(axis="index").format(na_rep=DASH)
+    table.set_caption(escape(caption, quote=False)).set_table_styles(_STYLES)
+    _set(table, map(_heading, left), "text-align: left;")
+    return table.set_properties(subset=[_heading(column) for column in grey], color=GREY)
+
+
+def _escaped(cell):
+    return escape(cell, quote=False) if isinstance(cell, str) and not isinstance(cell, Html) else cell
+
+
+def _heading(column):
+    return tuple(map(_escaped, column)) if isinstance(column, tuple) else _escaped(column)
 
 
 def _set(table: Styler, columns: Iterable, properties: str) -> Styler:
@@ -46,7 +59,7 @@ def comparison(
     """The frame of `tables.comparison` with two rows of headings, one interval to a cell; with `terms` what was run."""
     shown = {("", "index"): frame["index"], ("", "function"): frame[text].fillna(frame["run_as"]).map(_formula)}
     if terms:
-        shown["", "run as"] = [text.replace("; ", "<br>") if isinstance(text, str) else DASH for text in frame["terms"]]
+        shown["", "run as"] = [_lines(text) if isinstance(text, str) else DASH for text in frame["terms"]]
     for metric in metrics:
         printed = [collection.printed(table, row, metric.metric) for row in collection.rows(table)]
         texts = [cell.printed if cell else DASH for cell in printed]
@@ -144,8 +157,8 @@ def _head_columns(head: tuple[str, ...], found: list[tuple[str | None, str]]) ->
 
 
 def _marked(heading: tuple[str, ...], in_paper: bool) -> tuple[str, ...]:
-    *first, last = map(escape, heading)
-    return (*first, last if in_paper else f'{last}<br><small style="color: {GREY}">not in the paper</small>')
+    *first, last = (Html(escape(part, quote=False)) for part in heading)
+    return (*first, last if in_paper else Html(f'{last}<br><small style="color: {GREY}">not in the paper</small>'))
 
 
 def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
@@ -161,6 +174,10 @@ def _intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
 
 def _rounded(digits: int) -> Callable[[float], str]:
     return lambda number: DASH if pd.isna(number) else f"{number:.{digits}f}".replace("-", "−")
+
+
+def _lines(text: str) -> Html:
+    return Html("<br>".join(escape(part, quote=False) for part in text.split("; ")))
 
 
 def _formula(text: str | float) -> str:

@@ -1,14 +1,19 @@
 """Formulas as the reference files write them (`L_CE - 1/6 L_CE^1`), set for HTML and for figures."""
 
 import re
+from html import escape
 
 _SIGNS = ((" - ", " − "), ("!=", "≠"))
 _INDEXED = re.compile(r"(?P<base>[A-Za-z])(?=[_^])(?:_(?P<low>\w+?))?(?:\^(?P<high>\w+))?(?!\w)")
 
 
-def to_html(text: str) -> str:
-    """Indices as <sub> and <sup>."""
-    return _INDEXED.sub(_html_index, _with_signs(text))
+class Html(str):
+    """Text that is HTML already; any other is escaped before it is shown."""
+
+
+def to_html(text: str) -> Html:
+    """Indices as <sub> and <sup>; whatever else looks like HTML is text."""
+    return Html(_INDEXED.sub(_html_index, escape(_with_signs(text), quote=False)))
 
 
 def to_mathtext(text: str) -> str:

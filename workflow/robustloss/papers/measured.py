@@ -111,15 +111,17 @@ def read(root: Path, entry: dict) -> Run:
     try:
         record = _record(root / entry["directory"] / "run.json", RUN_KEYS)
         features = root / entry["features"]
+        measures = _record(features / "features.json", FEATURE_KEYS)
         epochs = _table(features / "epochs.csv", EPOCH_COLUMNS)
         classes = _table(features / "classes.csv", CLASS_COLUMNS)
         for name, frame in (("epochs.csv", epochs), ("classes.csv", classes)):
+            files.check_vouched(features / name, measures)
             _check_epochs(features / name, frame, record["spec"])
         return Run(
             name=entry["run"],
             seed=entry["seed"],
             record=record,
-            features=_record(features / "features.json", FEATURE_KEYS),
+            features=measures,
             epochs=epochs,
             classes=classes,
             attacks={

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
+from robustloss.files import check_vouched
 from robustloss.papers import display, facts, measured, style
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
@@ -148,6 +149,7 @@ def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark):
 
 def _mean_l2(collection: Collection, run: Run, attack: str) -> float:
     folder = collection.root / "results" / "runs" / run.name / "attacks" / run.attacks[attack]["name"]
+    check_vouched(folder / "epochs.csv", run.attacks[attack])
     last = stored(folder / "epochs.csv").iloc[-1]
     return float(last["mean_l2"] * last["count"] / max(last["clean_correct"], 1))
 

@@ -27,7 +27,7 @@ TEMPLATE = """
 {%- block data_png scoped -%}
 <div class="jp-RenderedImage jp-OutputArea-output">
 <img src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"
- alt="{{ output | get_metadata('alt', 'image/png') | escape_html_keep_quotes }}"
+ alt="{{ output | get_metadata('alt', 'image/png') | escape_html }}"
  width="{{ output | get_metadata('width', 'image/png') }}">
 </div>
 {%- endblock -%}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustloss.errors import Problem
-from robustloss.files import read_json
+from robustloss.files import check_vouched, read_json
 from robustloss.report import ledger, notebook
 from robustloss.report.shelf import Attack, Paper, Run, Shelf, Use
 
@@ -97,13 +97,15 @@ def _run(results: Path, name: str, named: _Named) -> Run:
     directory, features = (_below(results, named.entry[key]) for key in ("directory", "features"))
     labels = {Path(folder).name: tuple(labels) for folder, labels in named.labels.items()}
     attacks = records(named.labels, "attack.json", *ATTACK_KEYS)
+    record = _tolerant(problems, _record, directory / "run.json", *RUN_KEYS) or {}
+    measures = _tolerant(problems, _record, features / "features.json", "summary") or {}
     return Run(
         name=name,
         directory=directory,
-        record=_tolerant(problems, _record, directory / "run.json", *RUN_KEYS) or {},
-        history=_tolerant(problems, _stored, directory / "history.csv") or [],
-        features=_tolerant(problems, _record, features / "features.json", "summary") or {},
-        epochs=_tolerant(problems, _stored, features / "epochs.csv") or [],
+        record=record,
+        history=_tolerant(problems, _stored, directory / "history.csv", record) or [],
+        features=measures,
+        epochs=_tolerant(problems, _stored, features / "epochs.csv", measures) or [],
         attacks={attack: Attack(attack, labels[attack], record) for attack, record in attacks.items()},
         audits=records(named.audits, "audit.json", *AUDIT_KEYS),
         measured=records(named.measured, "measurement.json"),
@@ -131,8 +133,9 @@ def _record(path: Path, *keys: str) -> dict:
     return record
 
 
-def _stored(path: Path) -> list[dict]:
-    """The rows of a table as texts by column; none where there is no such file."""
+def _stored(path: Path, record: dict | None = None) -> list[dict]:
+    """The rows of a table, held to what `record` vouches for, as texts by column; none where there is no file."""
+    check_vouched(path, record or {})
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream, restval="", restkey=""))
@@ -142,10 +145,10 @@ def _stored(path: Path) -> list[dict]:
         raise Problem(f"{path} is damaged ({error}): delete it and run the stage that makes it again") from None
 
 
-def _tolerant(problems: list[str], read: Callable, path: Path, *keys: str):
+def _tolerant(problems: list[str], read: Callable, path: Path, *more):
     """What `read` finds; None and a sentence in `problems` for what the user can mend."""
     try:
-        return read(path, *keys)
+        return read(path, *more)
     except Problem as problem:
         problems.append(str(problem))
         return None

@@ -1,0 +1,116 @@
+"""A small finished results folder, made by the stages themselves: two runs, one attacked with the other's examples."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from robustloss import evaluation, features, naming, runs, training
+from robustloss.audit import audit
+from robustloss.data import prepared
+from robustloss.files import canonical, read_json, write_json
+
+DATA = {"name": "bars"}
+SPEC = {
+    "data": DATA,
+    "model": {"name": "small", "width": 4, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"},
+    "objective": [{"loss": "cross_entropy", "weight": 1}],
+    "schedule": {"name": "inverse-time", "rate": 0.1, "decay": 0.01},
+    "seed": 0,
+    "epochs": 2,
+    "batch_size": 16,
+    "optimizer": {"name": "sgd", "momentum": 0.9},
+    "precision": "auto",
+}
+PGD = {"name": "pgd", "epsilon": 8 / 255, "step_size": 2 / 255, "steps": 2}
+SCOPE = {"split": "evaluation", "epochs": "all", "count": 8}
+AUDIT = {"split": "evaluation", "epsilon": 8 / 255, "count": 8, "steps": 2, "restarts": 1, "queries": 2, "draws": 2}
+
+
+def write(root: Path) -> runs.Plan:
+    """Fill `root` with data/prepared and results; the plan that asks for exactly these."""
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        return _write()
+    finally:
+        os.chdir(before)
+
+
+def _write() -> runs.Plan:
+    name = naming.name_of("bars", DATA, *naming.data_modules(DATA))
+    data = _data(Path("data/prepared") / name)
+    plan = runs.Plan(data={name: canonical(DATA)})
+    first = _train(plan, data, SPEC)
+    second = _train(plan, data, SPEC | {"seed": 1})
+    rows = {"A": [_measured(plan, data, first, PGD)]}
+    transfer = {"name": "transfer", "source": first, "attack": PGD}
+    rows["B"] = [_measured(plan, data, second, transfer)]
+    plan.manifests["some2020"] = {"paper": "some2020", "rows": {"main": rows}, "scale": "demo"}
+    _paper(Path("results/papers/some2020"), plan.manifests["some2020"], first, second)
+    return plan
+
+
+def _data(folder: Path) -> prepared.Prepared:
+    rng = np.random.default_rng(0)
+
+    def split(count: int):
+        images = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        return [images], images.shape, [{"image": i, "class": i % 3} for i in range(count)]
+
+    splits = {"train": split(48), "test": split(12), "evaluation": split(9)}
+    return prepared.write(folder, DATA, ["a", "b", "c"], splits, {})
+
+
+def _train(plan: runs.Plan, data: prepared.Prepared, spec: dict) -> str:
+    named = naming.trained(spec, data.directory.name)
+    name = naming.name_of(f"bars-small-s{spec['seed']}", named, *naming.run_modules(spec))
+    plan.runs[name], plan.data_of[name] = canonical(spec), data.directory.name
+    training.train(spec, data, Path("results/runs") / name, "cpu")
+    return name
+
+
+def _measured(plan: runs.Plan, data: prepared.Prepared, run: str, attack: dict) -> dict:
+    folder, model, spec = Path("results/runs") / run, SPEC["model"], SCOPE | attack
+    attacked = naming.name_of(attack["name"], spec, *naming.attack_modules(spec, model))
+    audited = naming.name_of("audit", AUDIT, *naming.audit_modules(AUDIT, model))
+    measured = naming.name_of("features", {}, *naming.features_modules(model))
+    plan.attacks[attacked], plan.audits[audited] = canonical(spec), canonical(AUDIT)
+    evaluation.attack(folder, data, spec, folder / "attacks" / attacked, "cpu")
+    features.measure(folder, data, folder / measured, "cpu")
+    entry = {"seed": 0, "run": run, "directory": str(folder), "features": str(folder / measured)}
+    entry["attacks"] = {"pgd 0.1": str(folder / "attacks" / attacked)}
+    if attack is PGD:
+        audit(folder, data, AUDIT, folder / "audits" / audited, "cpu")
+        entry["audit"] = str(folder / "audits" / audited)
+    return entry
+
+
+def _paper(folder: Path, manifest: dict, first: str, second: str) -> None:
+    write_json(folder / "manifest.json", manifest)
+    (folder / "tables").mkdir()
+    lines = [f"MNIST A,FGSM,A,pgd 0.1,{first}", f"MNIST B,FGSM,B,pgd 0.1,{second}", "MNIST C,FGSM,C,pgd 0.1,"]
+    (folder / "tables" / "table3.csv").write_text("\n".join(["row,column,run_as,attack,runs", *lines, ""]))
+    comparison = "C1,main,A,pgd 0.1,—,B,main,pgd 0.1"
+    columns = "id,experiment,row,attack,honest_attack,against,against_experiment,against_attack"
+    (folder / "comparisons.csv").write_text(f"{columns}\n{comparison}\n")
+    picture = {"data": {"image/png": ""}, "metadata": {"image/png": {"alt": "A figure.", "runs": [second]}}}
+    cells = [{"cell_type": "code", "source": 'paper.show("figure1")', "outputs": [picture]}]
+    write_json(folder / "some2020.ipynb", {"cells": cells})
+
+
+def change(path: Path, edit) -> None:
+    """Edit a record and give it the checksum of what it now says: what a careless hand cannot do."""
+    from robustloss.files import write_record
+
+    record = read_json(path)
+    edit(record)
+    write_record(path, record)
+
+
+def edit(path: Path, change) -> None:
+    """Edit a record by hand."""
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))

@@ -1,0 +1,105 @@
+"""What a results folder holds: each run, and each result of a run, as a folder with a record."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustloss import naming
+from robustloss.errors import Problem
+from robustloss.files import read_json
+
+# Where the results of a run lie below its folder, by stage, and the record of each.
+PLACES = {
+    "features": ("features-*", "features.json"),
+    "attack": ("attacks/*", "attack.json"),
+    "audit": ("audits/*", "audit.json"),
+    "measurement": ("measured/*", "measurement.json"),
+}
+RECORDS = {"data": "record.json", "run": "run.json"} | {stage: record for stage, (_, record) in PLACES.items()}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A folder and what stage made it; whether it is finished, its record says by being there."""
+
+    stage: str
+    folder: Path
+    run: str = ""  # of what was computed of a run: its name
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """Where its record is."""
+        return self.folder / RECORDS[self.stage]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has a record."""
+        return self.path.is_file()
+
+    def record(self) -> dict:
+        """Its record; Problem where there is none, or one that is damaged."""
+        found = read_json(self.path)
+        if not isinstance(found, dict):
+            raise Problem(f"{self.path} is no record: delete it and run the stage that makes it again")
+        return found
+
+
+def runs(results: Path) -> list[Stored]:
+    """The runs, finished or not, in the order of their names."""
+    return _folders("run", results / "runs", "*")
+
+
+def parts(run: Path) -> list[Stored]:
+    """What was computed of a run: features, attacks, audits, measurements."""
+    return [part for stage, (pattern, _) in PLACES.items() for part in _folders(stage, run, pattern, run.name)]
+
+
+def data_sets(prepared: Path) -> list[Stored]:
+    """The prepared data sets."""
+    return _folders("data", prepared, "*")
+
+
+def left_over(data: Stored) -> Path | None:
+    """The extracted videos of a whole data set, which a Snakemake that was killed did not remove."""
+    folder = data.folder / "videos"
+    return folder if data.finished and folder.is_dir() else None
+
+
+def everything(results: Path) -> Iterator[Stored]:
+    """Every run, each followed by what was computed of it."""
+    for run in runs(results):
+        yield run
+        yield from parts(run.folder)
+
+
+def named_by(stage: str, record: dict) -> dict:
+    """The specification that the name of a finished result was made from."""
+    if stage == "run":
+        return naming.trained(record["spec"], Path(record["data"]).name)
+    return record["data" if stage == "data" else "spec"]
+
+
+def manifests(results: Path) -> dict[str, dict]:
+    """What each paper rests on, by the paper's name."""
+    return {path.parent.name: read_json(path) for path in sorted(results.glob("papers/*/manifest.json"))}
+
+
+def entries(manifest: dict) -> Iterator[tuple[str, str, dict]]:
+    """(experiment, row, what the manifest lists of a run) of each seed of each row."""
+    for experiment, rows in manifest["rows"].items():
+        for row, found in rows.items():
+            yield from ((experiment, row, entry) for entry in found)
+
+
+def below(results: Path, path: str) -> Path:
+    """A manifest's path, which begins with the name of the results folder, wherever that folder is now."""
+    return results.joinpath(*Path(path).parts[1:])
+
+
+def _folders(stage: str, folder: Path, pattern: str, run: str = "") -> list[Stored]:
+    return [Stored(stage, path, run) for path in sorted(folder.glob(pattern)) if path.is_dir()]
