@@ -60,8 +60,7 @@ def size(count: float | None) -> str:
 
 def formula(text: str) -> Markup:
     """A formula of a manifest or table, indices set low and high; a text with a name of code in it as it is."""
-    shown = escape(text)
-    return shown if _NAME.search(text) else Markup(formulas.to_html(str(shown)))
+    return escape(text) if _NAME.search(text) else Markup(formulas.to_html(text))
 
 
 def objective(spec: dict) -> str:
