@@ -56,6 +56,14 @@ class Submitted:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"Snakemake did not end:\n{self.said()}") from None
 
+    def interrupt(self) -> int:
+        """The exit status after Ctrl-C, typed again after ten seconds: the executor 2.8.0 may swallow it as it asks."""
+        for _ in range(3):
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(10)
+        return self.end(10)
+
     def stop(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
