@@ -1,22 +1,14 @@
 """A small study, finished and not yet begun."""
 
-import shutil
-
 import pytest
-from faulty import ROOT, Study, workflow
+from faulty import Study, workflow
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Study:
     """The finished study; tests copy it before they break anything."""
     folder = tmp_path_factory.mktemp("undisturbed") / "study"
-    for name in workflow.COPIED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    workflow.lay_out(folder)
     study = Study(folder)
     study.shrink()
     study.snakemake("--cores", "2")

@@ -101,13 +101,7 @@ class Repository(study.Study):
 def made(tmp_path_factory) -> Repository:
     """The author's repository, nothing of it published yet; tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("made") / "author"
-    for name in VERSIONED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    study.lay_out(folder, VERSIONED)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     settings |= {"papers": [*PAPERS], "chen2019": CHEN, "pang2020": PANG}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

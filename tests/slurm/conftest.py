@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -125,15 +124,7 @@ def cluster(tmp_path_factory):
 def prepared(cluster, tmp_path_factory):
     """A copy of the repository in which nothing is made yet but the data set."""
     folder = tmp_path_factory.mktemp("prepared") / "study"
-    for name in (*workflow_conftest.COPIED, "slurm"):
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            target.symlink_to(source.readlink())
-        elif source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    workflow_conftest.lay_out(folder, (*workflow_conftest.COPIED, "slurm"))
     made = SlurmStudy(folder, cluster)
     made.configure()
     made.snakemake("--cores", "1", "--until", "prepare_images")

@@ -42,6 +42,17 @@ SHRUNKEN = {
 }
 
 
+def lay_out(folder: Path, names: tuple[str, ...] = COPIED) -> None:
+    """Copy files and folders of the repository, and links as links, to the same places below `folder`."""
+    for name in names:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir() and not source.is_symlink():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target, follow_symlinks=False)
+
+
 class Study:
     """A folder with the workflow and its results, and Snakemake run in it as a user would."""
 
@@ -104,13 +115,7 @@ class Study:
 def finished(tmp_path_factory) -> Study:
     """The finished study; tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("finished") / "study"
-    for name in COPIED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
+    lay_out(folder)
     study = Study(folder)
     study.configure()
     study.snakemake("--cores", "2")

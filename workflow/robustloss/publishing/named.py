@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustloss.errors import Problem
 from robustloss.files import read_json
+from robustloss.lineage import stored
 
 # Of runs: the weights and per-sample outcomes.
 BYTES = "bytes.dvc"
@@ -44,7 +45,7 @@ def read(folder: Path, papers: Iterable[str] | None = None) -> Named:
 
 def entries(manifest: dict) -> Iterator[dict]:
     """What a manifest says of each run of each row."""
-    yield from (entry for rows in manifest["rows"].values() for row in rows.values() for entry in row)
+    yield from (entry for _, _, entry in stored.entries(manifest))
 
 
 def record_of(part: Path) -> Path:
