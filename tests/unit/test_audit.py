@@ -22,6 +22,7 @@ from robustloss.audit.verdict import accuracies, verdict
 from robustloss.errors import Problem
 from robustloss.files import read_json
 from robustloss.heads import max_mahalanobis
+from robustloss.images import spread
 
 EPSILON = 0.1
 QUICK = {"epsilon": EPSILON, "steps": 40, "restarts": 5, "queries": 100, "draws": 20}
@@ -460,7 +461,7 @@ def test_the_record_says_what_the_signs_of_the_last_network_are(run, bars):
     audit.audit(run, bars, SPEC, run / "audit", "cpu")
     record = read_json(run / "audit" / "audit.json")
     model = models.evaluation_copy(checkpoints.network(run, read_json(run / "run.json"), bars, 2), "cpu")
-    rows = np.linspace(0, 29, 24).round().astype(int)
+    rows = spread(30, 24).numpy()
     images = torch.from_numpy(bars.images("evaluation")[rows]).permute(0, 3, 1, 2) / 255
     labels = torch.from_numpy(bars.labels("evaluation")[rows])
     settings = {key: value for key, value in SPEC.items() if key not in ("split", "count")}

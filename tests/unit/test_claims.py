@@ -21,6 +21,7 @@ from robustloss.claims.measures import Reader, Trained
 from robustloss.claims.verdicts import Comparison, Verdict, Word
 from robustloss.errors import Problem
 from robustloss.files import read_json, write_json
+from robustloss.images import spread
 
 ROOT = Path(__file__).parents[2]
 
@@ -561,6 +562,5 @@ def test_what_the_stages_write_is_what_they_sum_up(bars, spec, tmp_path):
             assert reader.sample(trained, share, labels, epochs).values.mean() == pytest.approx(expected[epochs])
     errors = pd.read_csv(run / "features" / "epochs.csv").query("split == 'train'")["cross_entropy"]
     assert reader.sample(trained, "cross-entropy", [], "last").values.mean() == pytest.approx(errors.iloc[-1])
-    # The attacked images are spread evenly over the split.
     images = reader.sample(trained, "accuracy", ["pgd"], "last").images
-    assert images.tolist() == np.linspace(0, 29, 20).round().tolist()
+    assert images.tolist() == spread(30, 20).tolist()

@@ -113,6 +113,13 @@ def test_a_record_has_the_checksum_of_what_it_says(tmp_path):
     assert found["record_sha256"] == hashlib.sha256(text.encode() + b"\0").hexdigest()
 
 
+def test_equal_tensors_have_equal_files(tmp_path):
+    for number in range(20):
+        tensors = {name: torch.arange(4.0) for name in "dbca"}
+        checkpoints.save_tensors(tmp_path / f"{number}.safetensors", tensors, {"run": "r", "epoch": 1, "spec": "{}"})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 def test_every_flipped_bit_of_weights_is_refused(tmp_path, dtype):
     path = tmp_path / "weights" / "epoch-001.safetensors"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from robustloss import clock, gpus, locks
 from robustloss.errors import Problem
@@ -109,12 +110,11 @@ def weights(options) -> None:
     download.obtain(download.source("torchvision", options.out.name), options.out.parent, may_download=True)
 
 
-def _data(directory: Path):
-    """A prepared data set of which every byte is what was written: a network would learn from a flipped one, too."""
+def _data(directory: Path, *splits: str):
+    """A prepared data set; every byte of `splits` is as written: a network would learn from a flipped one, too."""
     from robustloss.data import prepared
 
-    prepared.verify(directory)
-    return prepared.load(directory)
+    return prepared.verify(directory, splits)
 
 
 def train(options) -> None:
@@ -124,32 +124,33 @@ def train(options) -> None:
         from robustloss.parallel import launch
 
         return launch(options.processes, sys.argv[1:])
-    train(options.spec, _data(options.data), options.out, options.device, options.pretrained)
+    train(options.spec, _data(options.data, "train"), options.out, options.device, options.pretrained)
 
 
 def features(options) -> None:
+    from robustloss.data.prepared import SPLITS
     from robustloss.features import measure
 
-    measure(options.run, _data(options.data), options.out, options.device)
+    measure(options.run, _data(options.data, *SPLITS), options.out, options.device)
 
 
 def attack(options) -> None:
     from robustloss.evaluation import attack
 
-    attack(options.run, _data(options.data), options.spec, options.out, options.device)
+    attack(options.run, _data(options.data, options.spec["split"]), options.spec, options.out, options.device)
 
 
 def audit(options) -> None:
     from robustloss.audit import audit
 
-    audit(options.run, _data(options.data), options.spec, options.out, options.device)
+    audit(options.run, _data(options.data, options.spec["split"]), options.spec, options.out, options.device)
 
 
 def measure(options) -> None:
     from importlib import import_module
 
     module = import_module(f"robustloss.{options.spec['name']}")
-    module.measure(options.run, _data(options.data), options.spec, options.out, options.device)
+    module.measure(options.run, _data(options.data, options.spec["split"]), options.spec, options.out, options.device)
 
 
 def count(options) -> None:
@@ -240,5 +241,13 @@ _OPTIONS = {
     "manifest": {"type": Path, "required": True, "help": "which runs the paper rests on"},
 }
 
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: taking down what torch has imported would be a fifth of a short job's time."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

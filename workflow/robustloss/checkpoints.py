@@ -15,7 +15,8 @@ from robustloss.errors import Problem
 from robustloss.files import canonical, read_json, replacing
 from robustloss.provenance import weights_digest
 
-# Where the header of a file of tensors keeps their checksum.
+# Where what a file says of itself (`about`) keeps the checksum of its tensors. The file's header has no other key than
+# `about`: safetensors writes the keys in any order, and equal tensors shall have equal files.
 CHECKSUM = "tensors_sha256"
 
 
@@ -35,21 +36,20 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> N
     # safetensors stores the logical order; a channels_last tensor has to be laid out anew.
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path, "wb") as stream:
-        stream.write(save(whole, metadata={"about": canonical(about), CHECKSUM: _checksum(whole)}))
+        stream.write(save(whole, metadata={"about": canonical(about | {CHECKSUM: _checksum(whole)})}))
 
 
 def read_tensors(path: Path, expected: dict | None = None) -> tuple[dict[str, torch.Tensor], dict]:
     """Read (tensors, about); a damaged file, or one whose `about` disagrees with `expected`, is refused by name."""
     try:
         with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            about = json.loads(metadata.get("about", "{}"))
+            about = json.loads((stored.metadata() or {}).get("about", "{}"))
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise Problem(f"{path} is missing: delete {path.parents[1] / 'run.json'} and train this run again") from None
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise Problem(f"{path} is damaged ({error}): delete it, and run.json beside it, and train again") from None
-    if metadata.get(CHECKSUM) != _checksum(tensors):
+    if about.pop(CHECKSUM, None) != _checksum(tensors):
         raise Problem(
             f"{path} is damaged (its tensors do not have its checksum): delete it, and run.json beside it, "
             "and train again"

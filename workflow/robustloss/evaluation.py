@@ -10,7 +10,7 @@ from robustloss import attacks, checkpoints, defences, devices, models, naming, 
 from robustloss.code import settings_of, sources_of
 from robustloss.data.prepared import Prepared
 from robustloss.files import write_csv
-from robustloss.images import Images
+from robustloss.images import Images, spread
 from robustloss.progress import track
 from robustloss.provenance import Stopwatch
 
@@ -45,10 +45,9 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
 
 
 def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
-    """The attacked images: all, or `count` spread evenly, since neighbours come from one video."""
+    """The attacked images: all, or `count` of them."""
     available = len(data.labels(spec["split"]))
-    count = min(spec["count"] or available, available)
-    return torch.linspace(0, available - 1, count, dtype=torch.float64).round().long()
+    return spread(available, spec["count"] or available)
 
 
 def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> dict:

@@ -7,6 +7,18 @@ from robustloss.augmentation import check, moved
 from robustloss.data.prepared import Prepared
 
 
+def spread(available: int, count: int) -> torch.Tensor:
+    """The ascending positions (count,) of some of `available` images, fewer where there are fewer.
+
+    They are spread evenly, since neighbours may come from one video: the first of van der Corput's sequence in base 2,
+    so that a larger count has all those of a smaller one.
+    """
+    bits = max(1, (available - 1).bit_length())
+    numbers = torch.arange(1 << bits)
+    turned = sum((numbers >> bit & 1) << (bits - 1 - bit) for bit in range(bits))
+    return turned[turned < available][:count].sort().values
+
+
 class Images:
     """One split as a uint8 tensor (count, height, width, channels), on the device when it fits, else memory-mapped.
 

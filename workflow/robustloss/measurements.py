@@ -13,7 +13,7 @@ import torch
 from robustloss import checkpoints, devices, models, naming, outcomes
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
-from robustloss.images import Images
+from robustloss.images import Images, spread
 from robustloss.provenance import Stopwatch
 
 ARRAYS = "arrays.npz"
@@ -55,8 +55,8 @@ class Subject:
 def subject(run: Path, data: Prepared, spec: dict, device: str, label: int | None = None) -> Subject:
     """The network of `run` after its last epoch and `count` images of `split`, of the class `label` if one is given.
 
-    `spec` is the measurement's, with `name`, `split` and `count`. The images are spread evenly over all there are,
-    since neighbours may come from one video; fewer where there are fewer. Raises Problem where there is none.
+    `spec` is the measurement's, with `name`, `split` and `count`. The images are spread evenly over all there are;
+    fewer where there are fewer. Raises Problem where there is none.
     """
     split, count = spec["split"], spec["count"]
     record = checkpoints.open_run(run, data)
@@ -66,8 +66,7 @@ def subject(run: Path, data: Prepared, spec: dict, device: str, label: int | Non
     available = np.arange(len(labels)) if label is None else np.flatnonzero(labels == label)
     if not len(available):
         raise Problem(f"{data.directory} has no image of class {label} in split {split}: name another class or split")
-    count = min(count or len(available), len(available))
-    chosen = available[np.linspace(0, len(available) - 1, count).round().astype(np.int64)]
+    chosen = available[spread(len(available), count or len(available)).numpy()]
     network = checkpoints.network(run, record, data, record["spec"]["epochs"])
     model = models.evaluation_copy(network, where)
     images = Images(data, split, where, torch.from_numpy(chosen))

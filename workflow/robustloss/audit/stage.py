@@ -14,7 +14,7 @@ from robustloss.audit.verdict import accuracies, verdict
 from robustloss.code import check_settings, nearest, sources_of
 from robustloss.data.prepared import SPLITS, Prepared
 from robustloss.errors import Problem
-from robustloss.images import Images
+from robustloss.images import Images, spread
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
 
@@ -65,9 +65,7 @@ def _settings(spec: dict) -> dict:
 
 
 def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
-    available = len(data.labels(spec["split"]))
-    count = min(spec.get("count") or COUNT, available)
-    return torch.linspace(0, available - 1, count, dtype=torch.float64).round().long()
+    return spread(len(data.labels(spec["split"])), spec.get("count") or COUNT)
 
 
 def _network(run: Path, data: Prepared, where: torch.device) -> nn.Module:

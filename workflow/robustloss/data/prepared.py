@@ -123,14 +123,18 @@ def load(directory: str | Path) -> Prepared:
     return Prepared(directory, record, indexes)
 
 
-def verify(directory: str | Path) -> None:
-    """Read every byte of a prepared data set and raise Problem naming the first file that is not what was written."""
+def verify(directory: str | Path, splits: Iterable[str] = SPLITS) -> Prepared:
+    """Open a prepared data set and read every byte of `splits`.
+
+    Raises Problem naming the first file that is not what was written.
+    """
     prepared = load(directory)
-    parts = [(split, *part) for split in SPLITS for part in ((".npy", "images_sha256"), (".csv", "index_sha256"))]
+    parts = [(split, *part) for split in splits for part in ((".npy", "images_sha256"), (".csv", "index_sha256"))]
     for split, ending, key in track(parts, f"verifying {prepared.directory}"):
         path = prepared.directory / (split + ending)
         if files.sha256(path) != prepared.record["splits"][split][key]:
             raise _changed(path, "its checksum is not the recorded one")
+    return prepared
 
 
 def chosen_count(spec: dict, key: str, available: int) -> int:
