@@ -2,7 +2,8 @@
 
 The plain loop is torchvision's MNIST, ToTensor and Normalize, a DataLoader with shuffling, Adam, and loss.item() after
 each step; it is timed without workers and with two, and the faster one counts. Network, batch size and optimiser are
-equal.
+equal. Each way is timed with one thread and with a thread for each core, of which its faster counts: a small network's
+operations are over before a second thread has woken.
 Images are random bytes in MNIST's files, so nothing is downloaded. Each way runs in a process of its own, in turn.
 Goals: LeNet-5 on MNIST at least 3 times as fast as the plain loop on two cores (on a GPU: ResNet-56 on 32 x 32 images,
 5 times); adversarial training with k steps at most 1.1 x (k + 1) clean epochs.
@@ -135,24 +136,30 @@ def prepare(folder: Path) -> None:
         prepared.write(folder / network, {"name": "mnist"}, [str(digit) for digit in range(10)], splits, {})
 
 
-def measure(folder: Path, rounds: int, device: str) -> dict[str, dict[str, dict]]:
+def measure(folder: Path, rounds: int, device: str, cores: int) -> dict[str, dict[str, dict]]:
     pairs = [(network, way) for network, ways in WAYS.items() for way in ways]
-    found: dict[tuple, list[dict]] = {pair: [] for pair in pairs}
+    found: dict[tuple, list[dict]] = {(*pair, threads): [] for pair in pairs for threads in sorted({1, cores})}
     for _ in track(range(rounds), "rounds"):
-        for pair in pairs:
-            command = [sys.executable, __file__, "--one", str(folder), *pair, "--device", device]
-            output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
-            found[pair].append(json.loads(output.stdout.splitlines()[-1]))
-    medians = {
-        pair: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for pair, rows in found.items()
-    }
-    return {network: {way: medians[network, way] for way in ways} for network, ways in WAYS.items()}
+        for (network, way, threads), rows in found.items():
+            command = [sys.executable, __file__, "--one", str(folder), network, way, "--device", device]
+            environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+            output = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True, env=environment
+            )
+            rows.append(json.loads(output.stdout.splitlines()[-1]))
+    table: dict[str, dict[str, dict]] = {network: {} for network in WAYS}
+    for (network, way, threads), rows in found.items():
+        medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]} | {"threads": threads}
+        fastest = table[network].setdefault(way, medians)
+        if medians["images_per_second"] > fastest["images_per_second"]:
+            table[network][way] = medians
+    return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each process (all cores)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="the larger number of threads (all cores)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "training.json")
@@ -161,11 +168,10 @@ def main() -> None:
         folder, network, way = options.one
         print(json.dumps(one(Path(folder), network, way, options.device)))
         return
-    os.environ |= {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "passive"}
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        table = measure(Path(folder), options.rounds, options.device)
+        table = measure(Path(folder), options.rounds, options.device, options.threads)
     speeds = {name: {way: row["images_per_second"] for way, row in ways.items()} for name, ways in table.items()}
     lenet = speeds["lenet5"]
     ratios = {"epoch": lenet["ours"] / max(value for way, value in lenet.items() if way.startswith("plain"))}
@@ -173,7 +179,7 @@ def main() -> None:
     for name, ways in table.items():
         for way, row in ways.items():
             speed, memory = row["images_per_second"], row["peak_memory_bytes"] / 2**20
-            print(f"{name:10} {way:24} {speed:10.0f} images/s {memory:8.0f} MiB")
+            print(f"{name:10} {way:24} {speed:10.0f} images/s {memory:8.0f} MiB, {row['threads']} threads")
     print(f"epoch: {ratios['epoch']:.2f} times as fast as the plain loop (goal {GOALS['epoch']})")
     for name in NETWORKS:
         cost = ratios[f"adversarial, {name}"]

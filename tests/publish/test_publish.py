@@ -158,6 +158,57 @@ def _make_bucket(host: str, port: int) -> None:
     boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket="bucket")
 
 
+class Taking(http.server.SimpleHTTPRequestHandler):
+    """A web server that keeps what is sent to it, for whoever has the key."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        content = self._body()
+        path = Path(self.translate_path(self.path))
+        if self.headers.get("X-Key") == "secret":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.send_response(201 if path.is_file() else 403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_http(author, tmp_path):
+    """Written to with a key that stays out of git, read by everyone."""
+    (tmp_path / "web").mkdir()
+    handler = partial(Taking, directory=os.fspath(tmp_path / "web"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        author.dvc("remote", "add", "web", f"http://127.0.0.1:{server.server_port}")
+        assert "did not take everything" in author.told("publish", "--remote", "web")
+        author.dvc("remote", "modify", "--local", "web", "auth", "custom")
+        author.dvc("remote", "modify", "--local", "web", "custom_auth_header", "X-Key")
+        author.dvc("remote", "modify", "--local", "web", "password", "secret")
+        author.publish("--remote", "web")
+        assert not list(author.folder.glob("data/published/**/*"))
+        clone = author.clone(tmp_path / "clone")
+        clone.library("pull")
+        assert clone.bytes() == author.bytes()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class Counting(http.server.SimpleHTTPRequestHandler):
     """Serves so many files, and then no more."""
 
