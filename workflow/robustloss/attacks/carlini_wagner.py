@@ -12,8 +12,11 @@ from robustloss.errors import Problem
 INSIDE = 0.999
 # Of Adam, as usual.
 BETAS, EPS = (0.9, 0.999), 1e-8
-# Below this share of what it was a fifth of the steps ago, a loss or distance still falls.
-FALLS = 0.999
+# A loss or distance falls by at least this share of itself, or a loss by this share of its fall since the start: where
+# pixels are 0 or 1, it falls slowly at first.
+FALL, RECENT = 0.01, 0.2
+# Progress is looked at after each of so many parts of the steps, and compared with that so many parts before.
+PARTS, BACK = 10, 2
 
 
 class Settings(NamedTuple):
@@ -28,7 +31,7 @@ class Settings(NamedTuple):
 
 
 class Results(NamedTuple):
-    """Of all samples, the class in question, the nearest success so far, its squared distance, and the steps taken.
+    """Of samples, the class in question, the nearest success so far, its squared distance, and the steps taken.
 
     `firm` marks successes by more than rounding, which replace all others.
     """
@@ -41,7 +44,10 @@ class Results(NamedTuple):
 
 
 class Descent(NamedTuple):
-    """Of the samples in the batch: which they are, what is minimised, Adam's moments, and what shows progress."""
+    """Of the samples in the batch: which they are, what is minimised, Adam's moments, and what shows progress.
+
+    `past` (n, BACK, 2) holds the smallest loss and the smallest squared distance at the last looks, the oldest first.
+    """
 
     rows: torch.Tensor
     moving: torch.Tensor
@@ -51,9 +57,9 @@ class Descent(NamedTuple):
     mean: torch.Tensor
     square: torch.Tensor
     success: torch.Tensor
+    first: torch.Tensor
     lowest: torch.Tensor
-    lowest_before: torch.Tensor
-    distances_before: torch.Tensor
+    past: torch.Tensor
 
 
 def perturb(
@@ -78,12 +84,12 @@ def perturb(
     changes w `steps` times with `rate` for each of `search_steps` constants c, a sample's own: `first_constant`, ten
     times more until there is a success, and then the middle between the largest without and the smallest with one.
 
-    With `abort_early` a sample ends such a descent when neither its smallest loss nor its smallest distance fell by a
-    thousandth within a fifth of the steps. A success exceeds `confidence`, a difference of logits, by more than
-    rounding; by less counts where nothing else is found, as where all features of a network are 0. An image that is
-    misclassified when clean stays as it is, and so does one without a success or whose label is the target. Nothing is
-    random but the target "random". Raises Problem for settings or inputs out of range, and for logits or gradients that
-    are not finite.
+    With `abort_early` a sample ends such a descent where, at the end of a tenth of the steps, nothing has fallen within
+    the last fifth: neither its smallest distance by 1 % nor its smallest loss by 1 %, or by a fifth of the loss's whole
+    fall. A success exceeds `confidence`, a difference of logits, by more than rounding; by less counts where nothing
+    else is found, as where all features of a network are 0. An image that is misclassified when clean stays as it is,
+    and so does one without a success or whose label is the target. Nothing is random but the target "random". Raises
+    Problem for settings or inputs out of range, and for logits or gradients that are not finite.
     """
     _check_settings(confidence, steps, rate, search_steps, first_constant, target)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
@@ -107,37 +113,41 @@ def perturb(
 def _descend(settings, results, images, sought, constants):
     """Minimise for one constant (N,) of each sample; who of all had a success (N,), and whether all was finite."""
     reached, finite = torch.zeros_like(sought), torch.ones((), dtype=torch.bool, device=images.device)
-    state = _start(results, images, sought, constants)
+    state, best = _start(results, images, sought, constants)
     for taken in range(1, settings.steps + 1):
         if not len(state.rows):
             break
         tanh = state.angles.tanh()
         pixels = tanh.div(2 * INSIDE).add_(0.5).clamp_(0, 1)
         inputs, logits = network.forward(settings.model, pixels, state.rows, settings.highest)
-        classes = results.classes[state.rows]
-        excess, direction = _excess(settings, logits.detach(), classes)
+        excess, barely, direction = _judge(settings, logits.detach(), best.classes)
         direction *= (state.constants * (excess > 0)).view(-1, 1)
         gradient = network.backward(logits, inputs, direction)
         difference = pixels - state.clean
         distances = difference.square().sum((1, 2, 3))
-        _record(results, state, pixels, distances, excess <= 0, _barely(settings, logits.detach(), excess, classes))
-        torch.minimum(state.lowest, distances + state.constants * excess.clamp(min=0), out=state.lowest)
+        best = _record(best, state, pixels, distances, excess <= 0, barely)
+        loss = distances + state.constants * excess.clamp(min=0)
+        if taken == 1:
+            state.first.copy_(loss)
+        torch.minimum(state.lowest, loss, out=state.lowest)
         finite &= (excess.sum() + gradient.sum()).isfinite()
         slope = tanh.square_().neg_().add_(1).div_(2 * INSIDE)
         _step(state, gradient.add_(difference, alpha=2).mul_(slope), taken, settings.rate)
-        if (settings.steps - taken) % max(1, settings.steps // 10) == 0:
+        if (settings.steps - taken) % max(1, settings.steps // PARTS) == 0:
             # Only what it ends in says whether a constant suffices: Adam's first steps are as long for the least one.
             reached[state.rows] = torch.where(state.moving, state.success, reached[state.rows])
             state.success.zero_()
-        if settings.abort_early and (settings.steps - taken) % max(1, settings.steps // 5) == 0:
-            state = _leave(results, state, len(images))
+            if settings.abort_early:
+                state, best = _leave(results, state, best)
+    _store(results, state, best)
     return reached, finite
 
 
-def _start(results, images, sought, constants) -> Descent:
+def _start(results, images, sought, constants) -> tuple[Descent, Results]:
+    """The first state, and the results of the samples in it."""
     rows = batches.still_needed(sought, len(images))
     clean, none = images[rows], torch.full_like(constants[rows], torch.inf)
-    return Descent(
+    state = Descent(
         rows=rows,
         moving=sought[rows],
         clean=clean,
@@ -146,35 +156,37 @@ def _start(results, images, sought, constants) -> Descent:
         mean=torch.zeros_like(clean),
         square=torch.zeros_like(clean),
         success=torch.zeros_like(rows, dtype=torch.bool),
+        first=none.clone(),
         lowest=none,
-        lowest_before=none.clone(),
-        distances_before=results.distances[rows],
+        past=none.view(-1, 1, 1).repeat(1, BACK, 2),
     )
+    return state, Results(*(values[rows] for values in results))
 
 
-def _excess(settings, logits, classes):
-    """How much a sample's margin lacks to a success (n,), at most 0 if it is one, and its gradient by the logits."""
-    margin = settings.sign * gradients.margin_value(logits, classes)
+def _judge(settings, logits, classes):
+    """How much each margin lacks to a success (n,), who is one, perhaps by rounding alone, and its gradient (n, K).
+
+    What lacks is at most 0 for a success by more than rounding; the gradient is that by the logits.
+    """
     direction = settings.sign * gradients.margin(logits, classes)
-    return margin + settings.confidence + margins.rounding(logits), direction
-
-
-def _barely(settings, logits, excess, classes) -> torch.Tensor:
-    """Who is a success (n,), perhaps by rounding alone."""
+    rounding = margins.rounding(logits)
+    excess = (logits * direction).sum(1) + settings.confidence + rounding
     hit = (logits.argmax(1) == classes) == (settings.sign > 0)
-    return hit & (excess <= margins.rounding(logits))
+    return excess, hit & (excess <= rounding), direction
 
 
-def _record(results, state, pixels, distances, firm, barely) -> None:
+def _record(best, state, pixels, distances, firm, barely) -> Results:
     """Keep what is nearer than the nearest so far, or the first that is firm."""
-    before = results.firm[state.rows]
-    success = firm | (barely & ~before)
+    success = firm | (barely & ~best.firm)
     state.success.logical_or_(success)
-    nearer = success & state.moving & ((distances < results.distances[state.rows]) | (firm & ~before))
-    results.iterations[state.rows] += state.moving
-    results.firm[state.rows] = before | (firm & state.moving)
-    results.distances[state.rows] = torch.where(nearer, distances, results.distances[state.rows])
-    results.images[state.rows] = torch.where(nearer.view(-1, 1, 1, 1), pixels, results.images[state.rows])
+    nearer = success & state.moving & ((distances < best.distances) | (firm & ~best.firm))
+    return Results(
+        best.classes,
+        torch.where(nearer.view(-1, 1, 1, 1), pixels, best.images),
+        torch.where(nearer, distances, best.distances),
+        best.firm | (firm & state.moving),
+        best.iterations + state.moving,
+    )
 
 
 def _step(state, gradient, taken, rate) -> None:
@@ -185,13 +197,24 @@ def _step(state, gradient, taken, rate) -> None:
     state.angles.addcdiv_(state.mean, size, value=-rate / (1 - BETAS[0] ** taken))
 
 
-def _leave(results, state, count) -> Descent:
+def _leave(results, state, best) -> tuple[Descent, Results]:
     """The samples whose loss or distance still falls, and a few others (see `batches`)."""
-    distances = results.distances[state.rows]
-    falls = (state.lowest < FALLS * state.lowest_before) | (distances < FALLS * state.distances_before)
-    state = state._replace(moving=state.moving & falls, lowest_before=state.lowest.clone(), distances_before=distances)
-    kept = batches.still_needed(state.moving, count)
-    return state if len(kept) == len(state.rows) else Descent(*(values[kept] for values in state))
+    now = torch.stack([state.lowest, best.distances], 1)
+    least = FALL * now
+    least[:, 0] = torch.minimum(least[:, 0], RECENT * (state.first - state.lowest))
+    falls = (state.past[:, 0] - now > least).any(1)
+    past = torch.cat([state.past[:, 1:], now[:, None]], 1)
+    state = state._replace(moving=state.moving & falls, past=past)
+    kept = batches.still_needed(state.moving, len(results.images))
+    if len(kept) == len(state.rows):
+        return state, best
+    _store(results, state, best)
+    return Descent(*(values[kept] for values in state)), Results(*(values[kept] for values in best))
+
+
+def _store(results, state, best) -> None:
+    for values, part in zip(results, best, strict=True):
+        values[state.rows] = part
 
 
 def _check_settings(confidence, steps, rate, search_steps, first_constant, target) -> None:

@@ -52,7 +52,7 @@ def perturb(
     logits = network.predict(model, images, highest)
     state = Rows(
         torch.arange(len(images), device=images.device),
-        images.contiguous(),
+        images.clone(memory_format=torch.contiguous_format),
         rises(logits, labels),
         labels=labels,
         order=order,
@@ -60,63 +60,68 @@ def perturb(
     )
     state.moving, state.queries = logits.argmax(1) == labels, torch.ones_like(labels)
     results, total = state.results(), logits.sum()
+
+    def helps(shown: torch.Tensor) -> torch.Tensor:
+        """Ask the question (n, channels, height, width) of each sample, and tell whose step helps (n,)."""
+        logits = network.predict(model, shown, highest)
+        total.add_(logits.sum())
+        return _answer(state, logits.argmax(1) != state.labels, rises(logits, state.labels), queries)
+
     # Each pass asks one question for every sample that goes on, wherever it stands, so that none is asked in vain.
     for _ in range(queries - 1):
         state.shrink(results)
         if not len(state.row):
             break
-        coordinates = state.order.gather(1, state.iterations[:, None])[:, 0]
+        coordinates = state.order.gather(1, state.iterations[:, None])
         if basis == "pixel":
-            _skip_idle(state, coordinates, queries)
-            moved = shown = _pixels_moved(state, coordinates, step)
+            _try_pixels(state, coordinates, step, queries, helps)
         else:
-            moved = _waves_moved(state, coordinates, step, columns, lines)
-            shown = moved.clamp(0, 1)
-        logits = network.predict(model, shown, highest)
-        total += logits.sum()
-        _keep(state, moved, logits.argmax(1) != state.labels, rises(logits, state.labels), queries)
+            _try_waves(state, coordinates[:, 0], step, columns, lines, helps)
     state.store(results)
     checks.check_finite(total.isfinite())
     return Perturbed(results.images.clamp_(0, 1), results.iterations, results.queries)
 
 
-def _skip_idle(state, coordinates, queries) -> None:
+def _try_pixels(state, pixels, step, queries, helps) -> None:
+    """Move a pixel (n, 1) of each sample, and back again where that does not help."""
+    # In place, since copies of the images would take as long as a small network.
+    values = state.found.flatten(1)
+    before = values.gather(1, pixels)
+    _skip_idle(state, before[:, 0] == 0, queries)
+    after = torch.where(state.negative[:, None], before - step, before + step).clamp_(0, 1)
+    values.scatter_(1, pixels, after)
+    values.scatter_(1, pixels, torch.where(helps(state.found)[:, None], after, before))
+
+
+def _skip_idle(state, black, queries) -> None:
     """Count the negative step of a pixel at 0, and turn to the positive one."""
-    idle = state.moving & state.negative & (_values(state, coordinates) == 0)[:, 0]
-    state.queries = state.queries + idle
-    state.negative = state.negative & ~idle
-    state.moving = state.moving & (state.queries < queries)
+    idle = state.moving & state.negative & black
+    state.queries += idle
+    state.negative &= ~idle
+    state.moving &= state.queries < queries
 
 
-def _pixels_moved(state, pixels, step) -> torch.Tensor:
-    values = _values(state, pixels)
-    values = torch.where(state.negative[:, None], values - step, values + step).clamp_(0, 1)
-    return state.found.flatten(1).scatter(1, pixels[:, None], values).view_as(state.found)
-
-
-def _values(state, pixels) -> torch.Tensor:
-    return state.found.flatten(1).gather(1, pixels[:, None])
-
-
-def _waves_moved(state, coordinates, step, columns, lines) -> torch.Tensor:
+def _try_waves(state, coordinates, step, columns, lines, helps) -> None:
+    """Add a wave to a channel of each sample, where that helps."""
     channel, place = coordinates // (len(columns) * len(lines)), coordinates % (len(columns) * len(lines))
     waves = columns[place // len(lines), :, None] * lines[place % len(lines), None]
     moved = state.found.clone()
     amounts = step * torch.where(state.negative, -1, 1).to(moved)
     moved[torch.arange(len(moved), device=moved.device), channel] += amounts[:, None, None] * waves
-    return moved
-
-
-def _keep(state, moved, wrong, value, queries) -> None:
-    """Count the question, keep the step where it helps, and go to the next one."""
-    better = state.moving & (wrong | (value > state.merit))
+    better = helps(moved.clamp(0, 1))
     state.found = torch.where(better.view(-1, 1, 1, 1), moved, state.found)
+
+
+def _answer(state, wrong, value, queries) -> torch.Tensor:
+    """Count the question, tell whose step helps (n,), and go to the next question."""
+    better = state.moving & (wrong | (value > state.merit))
     state.merit = torch.where(better, value, state.merit)
     done = state.moving & (better | ~state.negative)
-    state.queries = state.queries + state.moving
-    state.iterations = state.iterations + done
+    state.queries += state.moving
+    state.iterations += done
     state.negative = done
-    state.moving = state.moving & ~wrong & (state.queries < queries)
+    state.moving &= ~wrong & (state.queries < queries)
+    return better
 
 
 def bases(height: int, width: int, basis: str, low_frequencies: int | None = None):
