@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,13 +21,14 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
+
+from studies import lay_out  # noqa: E402
 
 from robustloss import files  # noqa: E402
 from robustloss.progress import track  # noqa: E402
 from robustloss.provenance import Stopwatch  # noqa: E402
 
-COPIED = ("Snakefile", "config.yaml", "workflow", "profiles", "notebooks", "envs", "data/reference")
 RUNS, ATTACKS = 2000, 10
 GOALS = {"papers": {"seconds": 10, "bytes": 10**9}, "study": {"seconds": 60}}
 # Eight rows of chen2019 on MNIST with 250 seeds and ten of their attacks.
@@ -51,16 +51,6 @@ STUDY = {
         }
     },
 }
-
-
-def copy(folder: Path) -> None:
-    for name in COPIED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
 
 
 def dry_run(folder: Path, *settings: str) -> dict:
@@ -91,7 +81,7 @@ def main() -> None:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copy(folder)
+        lay_out(folder)
         study = folder / "study.yaml"
         study.write_text(yaml.safe_dump(STUDY))
         cases = {"papers": ("--config", "scale=paper"), "study": ("--configfile", str(study))}

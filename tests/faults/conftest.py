@@ -1,14 +1,15 @@
 """A small study, finished and not yet begun."""
 
 import pytest
-from faulty import Study, workflow
+from faulty import Study
+from studies import lay_out
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Study:
     """The finished study; tests copy it before they break anything."""
     folder = tmp_path_factory.mktemp("undisturbed") / "study"
-    workflow.lay_out(folder)
+    lay_out(folder)
     study = Study(folder)
     study.shrink()
     study.snakemake("--cores", "2")

@@ -1,6 +1,5 @@
 """What a test needs to break a study: a process to kill, and the numbers to compare afterwards."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -9,22 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import studies
 import yaml
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
 
-
-def _module(path: Path):
-    found = importlib.util.module_from_spec(importlib.util.spec_from_file_location("workflow_conftest", path))
-    found.__spec__.loader.exec_module(found)
-    return found
-
-
-workflow = _module(ROOT / "tests" / "workflow" / "conftest.py")
-
-
-class Study(workflow.Study):
+class Study(studies.Study):
     """A study of two rows, one of which takes the other's adversarial examples in its audit."""
 
     def copy(self, folder: Path, *left_out: str) -> "Study":

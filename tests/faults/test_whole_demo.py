@@ -9,7 +9,8 @@ import random
 import subprocess
 
 import pytest
-from faulty import ROOT, Study, kill, workflow
+from faulty import Study, kill
+from studies import ROOT, lay_out
 
 KILLS = 10
 # Between the first and the last kill; the demo takes about as long on two cores.
@@ -24,7 +25,7 @@ pytestmark = [
 def test_ten_kills_over_the_whole_demo_and_then_the_same_command(tmp_path):
     """Snakemake alone or with its jobs; afterwards every number is that of the demo that nobody disturbed."""
     undisturbed, demo = Study(ROOT), Study(tmp_path / "demo")
-    workflow.lay_out(demo.folder)
+    lay_out(demo.folder)
     words = ("--cores", "all", "--config", "scale=demo")
     assert undisturbed.scheduled() == {}, "run `make demo` first"
     chance = random.Random(20261121)

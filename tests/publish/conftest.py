@@ -1,6 +1,5 @@
 """A repository with two finished papers, as an author has it, and clones of it, as a reviewer has them."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,13 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from studies import COPIED, Study, lay_out
 
-ROOT = Path(__file__).parents[2]
-_spec = importlib.util.spec_from_file_location("study", ROOT / "tests" / "workflow" / "conftest.py")
-study = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(study)
-
-VERSIONED = (*study.COPIED, "REPRODUCING.md", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+VERSIONED = (*COPIED, "REPRODUCING.md", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 DIGITS = {"train_count": 200, "evaluation_count": 60}
 QUICK = {"name": "pgd", "step_size": 0.03, "steps": 2, "random_start": True, "loss": "scaled_cross_entropy"}
 # Two networks of chen2019 and one of pang2020, which is attacked with examples of a fourth that no table shows.
@@ -49,7 +44,7 @@ PANG = {
 PAPERS = ("chen2019", "pang2020")
 
 
-class Repository(study.Study):
+class Repository(Study):
     """A folder under git with the workflow; the library's commands and DVC run in it as a user would run them."""
 
     def run(self, *words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
@@ -101,7 +96,7 @@ class Repository(study.Study):
 def made(tmp_path_factory) -> Repository:
     """The author's repository, nothing of it published yet; tests copy it before they change anything."""
     folder = tmp_path_factory.mktemp("made") / "author"
-    study.lay_out(folder, VERSIONED)
+    lay_out(folder, VERSIONED)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     settings |= {"papers": [*PAPERS], "chen2019": CHEN, "pang2020": PANG}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -1,7 +1,6 @@
 """A private Slurm, and a shrunken study in which Snakemake submits to it as a user's would."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -11,13 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import Cluster, wait_for
+from studies import COPIED, ROOT, Study, lay_out
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-# tests/workflow/conftest.py cannot be imported by its name, which is this file's too.
-_found = importlib.util.spec_from_file_location("workflow_conftest", HERE.parent / "workflow" / "conftest.py")
-workflow_conftest = importlib.util.module_from_spec(_found)
-_found.loader.exec_module(workflow_conftest)
 
 # One network of chen2019 on digits, one attack.
 EXPERIMENTS = ("mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist-at", "cifar10-at")
@@ -73,7 +68,7 @@ class Submitted:
 SETTINGS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5")
 
 
-class SlurmStudy(workflow_conftest.Study):
+class SlurmStudy(Study):
     """A study whose jobs go to the cluster."""
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
@@ -124,7 +119,7 @@ def cluster(tmp_path_factory):
 def prepared(cluster, tmp_path_factory):
     """A copy of the repository in which nothing is made yet but the data set."""
     folder = tmp_path_factory.mktemp("prepared") / "study"
-    workflow_conftest.lay_out(folder, (*workflow_conftest.COPIED, "slurm"))
+    lay_out(folder, (*COPIED, "slurm"))
     made = SlurmStudy(folder, cluster)
     made.configure()
     made.snakemake("--cores", "1", "--until", "prepare_images")

@@ -28,8 +28,9 @@ def library(tmp_path, monkeypatch):
         clear()
 
     def clear() -> None:
-        for cached in (code._tree, code._imports, code._syntax, code.code_digest):
-            cached.cache_clear()
+        for function in vars(code).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
 
     clear()
     yield edit

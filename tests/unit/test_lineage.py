@@ -207,6 +207,15 @@ def test_what_nothing_refers_to_is_listed_and_removed(root, asked_for):
     assert list(Path("results/runs").iterdir()) == [] and len(list(DATA.iterdir())) == 1
 
 
+def test_what_only_a_published_paper_names_is_in_use(root, asked_for):
+    for found in (asked_for.manifests, asked_for.runs, asked_for.data):
+        found.clear()
+    shutil.move("results/papers", "results/published")
+    assert unused.unused(RESULTS, DATA, []) == []
+    shutil.rmtree("results/published")
+    assert {path.name for path in unused.unused(RESULTS, DATA, [])} > {path.name for path in DATA.iterdir()}
+
+
 def test_videos_that_a_killed_job_left_are_listed(root, asked_for):
     (data,) = DATA.iterdir()
     (data / "videos").mkdir()

@@ -5,7 +5,7 @@ Nothing is imported here, so that a plan costs milliseconds and needs no torch.
 
 import ast
 import difflib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from robustloss.errors import Problem
@@ -34,13 +34,15 @@ FRAMES = {
 SUPPLIED = {"loss": ("features", "head")}
 
 
-def plugins(family: str) -> list[str]:
+@cache
+def plugins(family: str) -> tuple[str, ...]:
     """The names that a yaml may use in `family` (losses, models, heads, attacks, defences, data): its modules."""
     names = sorted(path.stem for path in (ROOT / family).glob("*.py") if path.stem != "__init__")
     wanted = FUNCTIONS.get(family)
-    return [name for name in names if wanted is None or _function(f"{PACKAGE}.{family}.{name}", wanted)]
+    return tuple(name for name in names if wanted is None or _function(f"{PACKAGE}.{family}.{name}", wanted))
 
 
+@cache
 def plugin(family: str, name: str) -> str:
     """The module of `name` in `family`, where a hyphen stands for an underscore; an unknown name gets the nearest."""
     stem = name.replace("-", "_")
@@ -74,7 +76,7 @@ def closure(*entries: str) -> list[str]:
     return sorted(found)
 
 
-@lru_cache
+@cache
 def code_digest(*entries: str) -> str:
     """SHA-256 (hex) of the syntax of everything `entries` rest on; comments, docstrings and layout do not count."""
     return digest_of_modules(module_digests(*entries))
@@ -82,7 +84,7 @@ def code_digest(*entries: str) -> str:
 
 def module_digests(*entries: str) -> dict[str, str]:
     """The modules that `entries` rest on, each with the SHA-256 (hex) of its syntax."""
-    return {module: digest(_syntax(module)) for module in closure(*entries)}
+    return {module: _digest(module) for module in closure(*entries)}
 
 
 def digest_of_modules(modules: dict[str, str]) -> str:
@@ -174,6 +176,7 @@ def _function(module: str, name: str) -> ast.FunctionDef | None:
     return functions[0] if functions else None
 
 
+@cache
 def _file(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split(".")[1:])
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
@@ -182,7 +185,7 @@ def _file(module: str) -> Path | None:
     return None
 
 
-@lru_cache
+@cache
 def _tree(module: str) -> ast.Module:
     path = _file(module)
     if path is None:
@@ -193,7 +196,7 @@ def _tree(module: str) -> ast.Module:
         raise Problem(f"{path}, line {error.lineno}: {error.msg}") from None
 
 
-@lru_cache
+@cache
 def _imports(module: str) -> list[str]:
     names = []
     for node in ast.walk(_tree(module)):
@@ -207,9 +210,9 @@ def _imports(module: str) -> list[str]:
     return sorted({*ours, *parents})
 
 
-@lru_cache
-def _syntax(module: str) -> str:
-    return _dump(_tree(module))
+@cache
+def _digest(module: str) -> str:
+    return digest(_dump(_tree(module)))
 
 
 def _dump(node) -> str:

@@ -4,8 +4,7 @@
 rule attack:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(needed_for("results/runs/{run}/attacks/{attack}/attack.json", run_data)),
-        sources=ancient(attack_sources),
+        others=ancient(needed_with_run("results/runs/{run}/attacks/{attack}/attack.json")),
     output:
         record="results/runs/{run}/attacks/{attack}/attack.json",
         epochs="results/runs/{run}/attacks/{attack}/epochs.csv",

@@ -4,8 +4,7 @@
 rule audit:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(needed_for("results/runs/{run}/audits/{audit}/audit.json", run_data)),
-        sources=ancient(audit_sources),
+        others=ancient(needed_with_run("results/runs/{run}/audits/{audit}/audit.json")),
     output:
         "results/runs/{run}/audits/{audit}/audit.json",
     log:

@@ -4,7 +4,7 @@
 rule features:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(needed_for("results/runs/{run}/{features}/features.json", run_data)),
+        data=ancient(needed_with_run("results/runs/{run}/{features}/features.json")),
     output:
         record="results/runs/{run}/{features}/features.json",
         epochs="results/runs/{run}/{features}/epochs.csv",

@@ -4,7 +4,7 @@
 rule measure:
     input:
         run=ancient("results/runs/{run}/run.json"),
-        data=ancient(needed_for("results/runs/{run}/measured/{measured}/measurement.json", run_data)),
+        data=ancient(needed_with_run("results/runs/{run}/measured/{measured}/measurement.json")),
     output:
         "results/runs/{run}/measured/{measured}/measurement.json",
     log:

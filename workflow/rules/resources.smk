@@ -1,5 +1,5 @@
 # What jobs ask a scheduler for: memory and time as the specifications let expect them, more with every attempt.
-import inspect
+from functools import cache
 
 from robustloss.costs import jobs
 
@@ -10,60 +10,60 @@ ON_GPU = SETTINGS["device"] == "cuda" or (
 EXPECTED = jobs.Estimator(PLAN, "cuda" if ON_GPU else "cpu", SETTINGS["threads"])
 
 
-def asked_often(function):
-    # Snakemake asks for a function's signature several times a job; answered in advance, a large plan is 8 % faster.
-    function.__signature__ = inspect.signature(function)
-    return function
+@cache
+def expected(stage, *names):
+    """What a job needs, estimated once for all its resources and attempts."""
+    return getattr(EXPECTED, stage)(*names)
 
 
-def memory(expected):
+def memory(job):
     def mem_mb(wildcards, attempt):
-        return jobs.megabytes(expected(wildcards), attempt)
+        return jobs.megabytes(job(wildcards), attempt)
 
     return asked_often(mem_mb)
 
 
-def minutes(expected):
+def minutes(job):
     def runtime(wildcards, attempt):
-        return jobs.minutes(expected(wildcards), attempt)
+        return jobs.minutes(job(wildcards), attempt)
 
     return asked_often(runtime)
 
 
 def simulate_video_job(wildcards):
-    return EXPECTED.simulate_video(wildcards.raw)
+    return expected("simulate_video", wildcards.raw)
 
 
 def extract_video_job(wildcards):
-    return EXPECTED.extract_video(wildcards.data)
+    return expected("extract_video", wildcards.data)
 
 
 def prepare_job(wildcards):
-    return EXPECTED.prepare(wildcards.data)
+    return expected("prepare", wildcards.data)
 
 
 def train_job(wildcards):
-    return EXPECTED.train(wildcards.run)
+    return expected("train", wildcards.run)
 
 
 def features_job(wildcards):
-    return EXPECTED.features(wildcards.run)
+    return expected("features", wildcards.run)
 
 
 def attack_job(wildcards):
-    return EXPECTED.attack(wildcards.run, wildcards.attack)
+    return expected("attack", wildcards.run, wildcards.attack)
 
 
 def audit_job(wildcards):
-    return EXPECTED.audit(wildcards.run, wildcards.audit)
+    return expected("audit", wildcards.run, wildcards.audit)
 
 
 def measure_job(wildcards):
-    return EXPECTED.measure(wildcards.run, wildcards.measured)
+    return expected("measure", wildcards.run, wildcards.measured)
 
 
 def light_job(wildcards):
-    return EXPECTED.light()
+    return expected("light")
 
 
 for value in [*globals().values()]:

@@ -59,6 +59,13 @@ def parts(run: Path) -> list[Stored]:
     return [part for stage, (pattern, _) in PLACES.items() for part in _folders(stage, run, pattern, run.name)]
 
 
+def record_of(part: Path) -> Path:
+    """The record of what was computed of a run, whose presence says that it is finished."""
+    by_folder = {Path(pattern).parent.name: record for pattern, record in PLACES.values()}
+    # What lies in no folder of its stage lies in the run's.
+    return part / by_folder.get(part.parent.name, by_folder[""])
+
+
 def data_sets(prepared: Path) -> list[Stored]:
     """The prepared data sets."""
     return _folders("data", prepared, "*")
@@ -84,9 +91,9 @@ def named_by(stage: str, record: dict) -> dict:
     return record["data" if stage == "data" else "spec"]
 
 
-def manifests(results: Path) -> dict[str, dict]:
-    """What each paper rests on, by the paper's name."""
-    return {path.parent.name: read_json(path) for path in sorted(results.glob("papers/*/manifest.json"))}
+def manifests(results: Path, collected: str = "papers") -> dict[str, dict]:
+    """What each paper rests on, by the paper's name: as collected here, or as `published`."""
+    return {path.parent.name: read_json(path) for path in sorted(results.glob(f"{collected}/*/manifest.json"))}
 
 
 def entries(manifest: dict) -> Iterator[tuple[str, str, dict]]:

@@ -1,5 +1,6 @@
 """What a results folder holds and no configuration, of any paper at any scale, refers to."""
 
+import itertools
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from robustloss.lineage.stored import Stored
 def unused(results: Path, prepared: Path, files: Sequence[Path]) -> list[Path]:
     """Folders of runs, of what was computed of a run, and of prepared data that nothing refers to, whole runs first.
 
-    In use is what the configuration `files` ask for, of every paper at every scale; what a manifest in `results`
-    names; and the runs and data that either rests on.
+    In use is what the configuration `files` ask for, of every paper at every scale; what a manifest in `results`,
+    published or not, names; and the runs and data that either rests on.
     """
     kept = _named_by_manifests(results)
     for plan in planning.all_plans(files):
@@ -47,7 +48,8 @@ def _planned(plan, results: Path, prepared: Path) -> Iterable[Stored]:
 
 def _named_by_manifests(results: Path) -> set[Path]:
     kept = set()
-    for manifest in stored.manifests(results).values():
+    collected = [stored.manifests(results, folder).values() for folder in ("papers", "published")]
+    for manifest in itertools.chain(*collected):
         for _, _, entry in stored.entries(manifest):
             paths = [entry["directory"], entry["features"], *entry["attacks"].values()]
             paths += [entry["audit"]] if "audit" in entry else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from robustloss import naming, runs
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json
+from robustloss.lineage import stored
 from robustloss.publishing import named
 from robustloss.runs import Plan
 
@@ -50,8 +51,8 @@ def _add_run(planned: Again, run: Path, parts: list[Path], images: int | None) -
     for part in parts:
         sources = named.sources(part)
         here = all((run.with_name(source) / "weights").is_dir() for source in sources)
-        if part.parent.name == "attacks" and named.record_of(part).is_file() and here:
-            spec = _fewer(read_json(named.record_of(part))["spec"], images)
+        if part.parent.name == "attacks" and stored.record_of(part).is_file() and here:
+            spec = _fewer(read_json(stored.record_of(part))["spec"], images)
             name = naming.name_of(slug(part.name), spec, *naming.attack_modules(spec, record["spec"]["model"]))
             planned.attacks[name] = canonical(spec)
             planned.sources[name] = sources

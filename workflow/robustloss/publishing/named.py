@@ -10,7 +10,6 @@ from robustloss.lineage import stored
 
 # Of runs: the weights and per-sample outcomes.
 BYTES = "bytes.dvc"
-RECORDS = {"attacks": "attack.json", "audits": "audit.json", "measured": "measurement.json"}
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ def entries(manifest: dict) -> Iterator[dict]:
     yield from (entry for _, _, entry in stored.entries(manifest))
 
 
-def record_of(part: Path) -> Path:
-    """The record of what was measured of a run, whose presence says that it is finished."""
-    return part / RECORDS.get(part.parent.name, "features.json")
-
-
 def sources(part: Path) -> list[str]:
     """The runs whose networks an attack or audit takes adversarial examples from."""
-    record = record_of(part)
+    record = stored.record_of(part)
     return list(read_json(record).get("source_digests", {})) if record.is_file() else []
 
 

@@ -8,6 +8,7 @@ from robustloss.data import prepared
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing, sha256
 from robustloss.licences import FREE
+from robustloss.lineage import stored
 from robustloss.progress import say
 from robustloss.publishing import claims_table, named, store
 from robustloss.publishing.named import BYTES, Named
@@ -93,7 +94,7 @@ def _add_run(gathered: Publication, run: Path, parts: list[Path], data: list[str
     before = [(run / folder).parent for folder in tracked if folder.endswith("/samples")]
     for part in dict.fromkeys([*parts, *before]):
         try:
-            small, large = _whole(named.record_of(part), run, tracked)
+            small, large = _whole(stored.record_of(part), run, tracked)
         except Problem as problem:
             gathered.left_out.append(str(problem))
             continue

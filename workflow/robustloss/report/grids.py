@@ -1,7 +1,7 @@
 """Tables of numbers as a page shows them: each of ours with its interval, the paper's and the runs behind it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from statistics import fmean
@@ -57,7 +57,15 @@ class Grid:
     @property
     def numeric(self) -> tuple[bool, ...]:
         """Whether a column holds numbers."""
-        return tuple(any(map(_is_number, column)) for column in zip(*(line.cells for line in self.lines), strict=True))
+        return tuple(any(map(_is_number, column)) for column in self._columns())
+
+    @property
+    def decimals(self) -> tuple[int | None, ...]:
+        """Digits after the point of a column's published shares, whose last zeros a file leaves out; None without."""
+        return tuple(_decimals(column) for column in self._columns())
+
+    def _columns(self) -> Iterator[tuple[str | Number, ...]]:
+        return zip(*(line.cells for line in self.lines), strict=True)
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,11 @@ def _number(row: dict, name: str) -> Number:
 def _runs(row: dict) -> tuple[str, ...]:
     """The runs that a row of a file rests on: several, or one."""
     return tuple((row.get("runs") or row.get("run") or "").replace(words.DASH, "").split())
+
+
+def _decimals(column: Iterable[str | Number]) -> int | None:
+    printed = [cell.published for cell in column if isinstance(cell, Number) and cell.share]
+    return max((len(words.number(value).partition(".")[2]) for value in printed if value is not None), default=None)
 
 
 def _is_number(cell: str | Number) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robustloss.errors import Problem
 from robustloss.files import check_vouched, read_json
+from robustloss.lineage.stored import below
 from robustloss.report import ledger, notebook
 from robustloss.report.shelf import Attack, Paper, Run, Shelf, Use
 
@@ -91,10 +92,10 @@ def _run(results: Path, name: str, named: _Named) -> Run:
     problems: list[str] = []
 
     def records(folders: Iterable[str], file: str, *keys: str) -> dict[str, dict]:
-        found = {folder: _tolerant(problems, _record, _below(results, folder) / file, *keys) for folder in folders}
+        found = {folder: _tolerant(problems, _record, below(results, folder) / file, *keys) for folder in folders}
         return {Path(folder).name: record for folder, record in sorted(found.items()) if record}
 
-    directory, features = (_below(results, named.entry[key]) for key in ("directory", "features"))
+    directory, features = (below(results, named.entry[key]) for key in ("directory", "features"))
     labels = {Path(folder).name: tuple(labels) for folder, labels in named.labels.items()}
     attacks = records(named.labels, "attack.json", *ATTACK_KEYS)
     record = _tolerant(problems, _record, directory / "run.json", *RUN_KEYS) or {}
@@ -112,11 +113,6 @@ def _run(results: Path, name: str, named: _Named) -> Run:
         uses=named.uses,
         problems=problems,
     )
-
-
-def _below(results: Path, path: str) -> Path:
-    """A manifest's path, which begins with the name of the results folder, wherever that folder is now."""
-    return results.joinpath(*Path(path).parts[1:])
 
 
 def _record(path: Path, *keys: str) -> dict:
