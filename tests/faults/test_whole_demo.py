@@ -15,6 +15,7 @@ from studies import ROOT, lay_out
 KILLS = 10
 # Between the first and the last kill; the demo takes about as long on two cores.
 SECONDS = 600.0
+SECONDS_TABLE = "results/papers/pang2020/tables/speed.csv"
 
 pytestmark = [
     pytest.mark.xdist_group("faults"),
@@ -41,5 +42,6 @@ def test_ten_kills_over_the_whole_demo_and_then_the_same_command(tmp_path):
     assert "Traceback" not in found.stdout + found.stderr
     assert demo.scheduled() == {}
     numbers, expected = demo.numbers(), undisturbed.numbers()
-    assert [path for path in numbers if numbers[path] != expected.get(path)] == []
+    # Seconds of training are nobody's to repeat.
+    assert {path for path in numbers if numbers[path] != expected.get(path)} <= {SECONDS_TABLE}
     demo.verified()
