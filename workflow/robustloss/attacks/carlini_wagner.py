@@ -107,7 +107,8 @@ def perturb(
         low, high = torch.where(reached, low, constants), torch.where(reached, constants, high)
         constants = torch.where(high.isinf(), 10 * constants, (low + high) / 2)
     checks.check_finite(finite)
-    return Perturbed(results.images, results.iterations, results.iterations + 1)
+    aims = None if target is None else classes
+    return Perturbed(results.images, results.iterations, results.iterations + 1, targets=aims)
 
 
 def _descend(settings, results, images, sought, constants):

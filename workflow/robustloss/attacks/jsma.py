@@ -60,7 +60,8 @@ def perturb(
         found = _climb(model, images[part], labels[part], aims[part], highest, theta, budget, outputs, until)
         adversarial[part], iterations[part] = found.images, found.iterations
         queries[part] += found.queries
-    return Perturbed(adversarial, iterations, queries)
+    reached = aims[:, 0] if until == "target" and target != "all" else None
+    return Perturbed(adversarial, iterations, queries, targets=reached)
 
 
 def _climb(model, images, labels, aims, highest, theta, budget, outputs, until) -> Perturbed:

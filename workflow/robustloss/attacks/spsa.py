@@ -79,7 +79,7 @@ def perturb(
         finite &= (logits.sum() + gradient.sum()).isfinite()
         moving &= (logits.argmax(1) == aim) == (target is None)
     checks.check_finite(finite)
-    return Perturbed(adversarial, iterations, queries)
+    return Perturbed(adversarial, iterations, queries, targets=None if target is None else aims)
 
 
 def estimate(

@@ -26,4 +26,4 @@ def perturb(
     if not isinstance(source, nn.Module):
         raise Problem(f"attack transfer: source is a network, not {source!r}")
     found = attacks.run(attack, source, images, labels, generator)
-    return Perturbed(found.images, found.iterations, torch.zeros_like(found.queries))
+    return found._replace(queries=torch.zeros_like(found.queries), broken_by=None)

@@ -65,6 +65,5 @@ def finish(found: Perturbed, images: torch.Tensor, labels: torch.Tensor, aims: t
     if aims is None:
         return found
     away = aims != labels
-    return Perturbed(
-        torch.where(away.view(-1, 1, 1, 1), found.images, images), found.iterations * away, found.queries + 1
-    )
+    kept = torch.where(away.view(-1, 1, 1, 1), found.images, images)
+    return Perturbed(kept, found.iterations * away, found.queries + 1, targets=aims)
