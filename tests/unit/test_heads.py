@@ -230,6 +230,7 @@ def test_weights_files_hold_the_centres(head, tmp_path):
         ({"name": "linear"}, "head: the key 'dimension' is missing"),
         ({"name": "linear", "dimension": 0}, "head linear: dimension must be a whole number from 1, not 0"),
         ({"name": "linear", "dimension": 2.5}, "head linear: dimension must be a whole number from 1, not 2.5"),
+        ({"name": "linear", "dimension": 3, "centre_rate": 1}, "centre_rate is a number above 0 and needs"),
         ({"name": "linear", "dimension": 3, "centers": True}, "unknown key 'centers'; did you mean 'centres'"),
         ({"name": "cosine", "dimension": 3, "scale": 0}, "head cosine: scale must be above 0, not 0"),
         ({"name": "max_mahalanobis", "dimension": 3, "scale": -1}, "scales must be above 0"),

@@ -257,12 +257,15 @@ def test_a_run_with_other_attacks_in_another_row_is_trained_once(tmp_path, monke
 
 def test_the_overview_names_experiments_attacks_and_what_was_not_run(paper):
     facts = paper.overview().data.set_index("what")["value"]
-    assert "mnist: digits, lenet5, 5 of 10 rows" in facts["experiments"]
-    assert "cifar10: digits, resnet_cifar (depth 8), 2 of 9 rows" in facts["experiments"]
+    assert "mnist: digits, lenet5, 5 of 11 rows" in facts["experiments"]
+    assert "cifar10: digits, resnet_cifar (depth 8), 2 of 10 rows" in facts["experiments"]
     labels = {label for run in paper.collection.all_runs() for label in run.attacks}
     assert facts["attacks"] == f"digits: {len(labels)} (bim, fgsm, honest, jsma, mim, pgd) on 140 images"
     assert "cifar100: all" in facts["rows not run"]
-    assert "mnist: GCE 1/2, GCE 1/4, GCE 1/5, I-SCE, MMC" in facts["rows not run"]
+    assert (
+        "mnist: COT exact, GCE 1/2, GCE 1/4, GCE 1/5, I-SCE, MMC; mnist-at: GCE 1/3; mnist-best: all"
+        in facts["rows not run"]
+    )
 
 
 def points(axis, color, hollow):
@@ -275,7 +278,7 @@ def test_the_summary_draws_ours_as_curves_and_the_published_as_hollow_points(pap
     figure = paper.figure("summary")
     assert [axis.get_title() for axis in figure.axes] == ["FGSM", "BIM", "PGD", "MIM", "worst case"]
     rows = cells.rows(paper.collection, "mnist", chen2019.PRINTED)
-    assert rows[:7] == ["XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "COT", "GCE exact"]
+    assert rows[:8] == ["XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "COT", "COT exact", "GCE exact"]
     colours = {row: mark.color for row, mark in style.marks(rows).items()}
     fgsm, mim = figure.axes[0], figure.axes[3]
     assert points(fgsm, colours["GCE 1/3"], False) == pytest.approx({0: 90, 0.1: 80, 0.2: 70, 0.3: 60})
@@ -284,7 +287,7 @@ def test_the_summary_draws_ours_as_curves_and_the_published_as_hollow_points(pap
     assert points(fgsm, colours["GCE 1/3"], True) == {0: 100 - 0.67, 0.1: 87.66, 0.2: 62.74, 0.3: 47.21}
     assert points(mim, colours["COT"], True) == {0.2: 4.26}
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == [*rows[:7], "mine", "published"]
+    assert legend == [*rows[:6], "GCE exact", "mine", "published"]
 
 
 def test_the_summary_of_cifar10_has_its_own_epsilons_and_published_values(paper):

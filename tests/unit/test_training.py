@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from robustloss import models, training
+from robustloss import checkpoints, config, heads, models, optimizers, selection, training
 from robustloss.checkpoints import weights_path
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json
@@ -125,6 +125,8 @@ def test_the_classes_are_learnt(trained, bars, spec):
 
 PGD = {"name": "pgd", "epsilon": 0.1, "step_size": 0.05, "steps": 3, "random_start": True}
 ELASTIC = {"head": {"name": "max_mahalanobis", "dimension": 3, "scale": 1, "elastic": True}}
+CENTRES = {"head": {"name": "linear", "dimension": 3, "centres": True, "centre_rate": 10}}
+CENTRES_TERMS = [{"loss": "cross_entropy", "weight": 1}, {"loss": "center", "weight": 0.1}]
 ELASTIC_TERMS = [{"loss": "mmc", "weight": 1}, {"loss": "elastic_centres", "weight": 0.1}]
 
 
@@ -136,11 +138,12 @@ ELASTIC_TERMS = [{"loss": "mmc", "weight": 1}, {"loss": "elastic_centres", "weig
         (3, {}),
         (2, {"then": COMPLEMENT}),
         (2, {"model": ELASTIC, "objective": ELASTIC_TERMS}),
+        (2, {"model": CENTRES, "objective": CENTRES_TERMS}),
         (2, {"optimizer": {"name": "adam", "decayed": "convolutions", "weight_decay": 0.01}}),
         (2, {"augmentation": {"shift": 1, "fill": "zero", "flip": True}}),
         (2, {"perturbation": PGD, "clean": [{"loss": "cross_entropy", "weight": 0.5}]}),
     ],
-    ids=["1", "2", "3", "two objectives", "elastic head", "Adam", "augmentation", "adversarial"],
+    ids=["1", "2", "3", "two objectives", "elastic head", "followed centres", "Adam", "augmentation", "adversarial"],
 )
 def test_a_training_killed_by_sigkill_goes_on_to_the_same_weights(tmp_path, bars, spec, after, changes):
     """The process is killed while it works on epoch `after` + 1, then the same command is given again."""
@@ -164,6 +167,67 @@ def test_a_training_killed_by_sigkill_goes_on_to_the_same_weights(tmp_path, bars
     assert "going on after epoch" in again.stderr or after == 1
 
 
+def best(spec: dict) -> dict:
+    """A training whose best epoch is not its last: the rate that it ends at undoes what it learnt."""
+    return spec | {"keep": "best", "schedule": {"name": "multistep", "rate": 0.1, "epochs": [3], "factor": 100}}
+
+
+def test_the_epoch_of_the_best_test_accuracy_is_kept(tmp_path, bars, spec):
+    """Every epoch's network is measured here as well; the earliest of equals is the one that is kept."""
+    spec = best(spec)
+    training.train(spec | {"keep": "all"}, bars, tmp_path / "all", "cpu")
+    training.train(spec, bars, tmp_path / "best", "cpu")
+    images = torch.from_numpy(bars.images("test").copy()).permute(0, 3, 1, 2) / 255
+    accuracies = []
+    for epoch in range(1, 5):
+        model = models.build(spec["model"], 3, bars.image_shape)
+        model.load_state_dict(final(tmp_path / "all", epoch))
+        accuracies.append((model.eval()(images).argmax(1).numpy() == bars.labels("test")).mean())
+    epoch = 1 + max(range(4), key=lambda index: (accuracies[index], -index))
+    assert 1 < epoch < 4
+    assert [path.name for path in (tmp_path / "best" / "weights").iterdir()] == [f"epoch-00{epoch}.safetensors"]
+    assert same(final(tmp_path / "best", epoch), final(tmp_path / "all", epoch))
+    kept = read_json(tmp_path / "best" / "run.json")["kept"]
+    assert kept == {"epoch": epoch, "test_accuracy": max(accuracies), "test_accuracies": accuracies}
+    with open(tmp_path / "best" / "history.csv", newline="") as stream:
+        assert [float(row["test_accuracy"]) for row in csv.DictReader(stream)] == accuracies
+
+
+def test_of_equal_epochs_the_earliest_is_kept():
+    history = [{"test_accuracy": accuracy} for accuracy in (0.5, 0.75, 0.25, 0.75)]
+    assert selection.kept({"keep": "best"}, history)["kept"]["epoch"] == 2
+    assert selection.kept({"keep": "last"}, history) == {}
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["save_tensors", "drop_others"])
+def test_the_best_epoch_survives_a_stop(tmp_path, bars, spec, monkeypatch, name, after):
+    """Stopped right after the `after`-th time that weights or state were written, or others dropped."""
+    spec = best(spec)
+    training.train(spec, bars, tmp_path / "whole", "cpu")
+    calls, function = iter(range(1, after + 1)), getattr(checkpoints, name)
+
+    def stopped(*arguments):
+        function(*arguments)
+        if next(calls) == after:
+            raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="stopped"):
+        patched.setattr(checkpoints, name, stopped)
+        training.train(spec, bars, tmp_path / "run", "cpu")
+    training.train(spec, bars, tmp_path / "run", "cpu")
+    files = {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*")}
+    assert {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*.*")} == files
+    for file in files - {Path("run.json")}:
+        # The header of weights holds the run's name, which is its folder's.
+        if file.suffix == ".safetensors":
+            assert same(load_file(tmp_path / "run" / file), load_file(tmp_path / "whole" / file))
+        else:
+            assert (tmp_path / "run" / file).read_text() == (tmp_path / "whole" / file).read_text()
+    records = [read_json(tmp_path / name / "run.json") for name in ("whole", "run")]
+    assert records[0]["kept"] == records[1]["kept"]
+
+
 def test_features_gather_around_the_preset_centres(tmp_path, bars, spec):
     spec["model"]["head"] = {"name": "max_mahalanobis", "dimension": 5, "scale": 2}
     spec["objective"] = [{"loss": "mmc", "weight": 1}]
@@ -178,18 +242,41 @@ def test_features_gather_around_the_preset_centres(tmp_path, bars, spec):
     assert distances.gather(1, labels[:, None]).mean() < 0.5 * distances.mean()
 
 
-def test_learned_centres_follow_their_class_s_features(tmp_path, bars, spec):
-    spec["model"]["head"] = {"name": "linear", "dimension": 5, "centres": True}
-    spec["objective"] = [{"loss": "cross_entropy", "weight": 1}, {"loss": "center", "weight": 0.1, "centre_factor": 10}]
+def center_objective(paper: str) -> dict:
+    path = LIBRARY / "papers" / f"{paper}.yaml"
+    return config.numbers(config.read_yaml(path))["objectives"]["Center"]
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "adam"}, {"name": "sgd", "momentum": 0.9}], ids=["adam", "sgd"])
+@pytest.mark.parametrize("paper", ["pang2020", "song2022"])
+def test_learned_centres_follow_their_class_s_features_at_the_yaml_s_settings(tmp_path, bars, spec, paper, optimizer):
+    """In 72 steps each centre comes near the mean of its class, though the term weighs 0.003."""
+    center = center_objective(paper)
+    spec |= {"objective": center["terms"], "schedule": {"name": "constant", "rate": 0.02}, "epochs": 12}
+    spec |= {"model": spec["model"] | {"head": center["head"] | {"dimension": 5}}, "optimizer": optimizer}
     training.train(spec, bars, tmp_path / "run", "cpu")
     model = models.build(spec["model"], 3, bars.image_shape)
-    model.load_state_dict(final(tmp_path / "run"))
+    model.load_state_dict(final(tmp_path / "run", 12))
     images = torch.from_numpy(bars.images("train").copy()).permute(0, 3, 1, 2) / 255
     features, labels = model.eval().features(images), torch.from_numpy(bars.labels("train").copy())
     means = torch.stack([features[labels == label].mean(0) for label in range(3)])
     distances = torch.cdist(model.head.centres, means)
-    assert torch.equal(distances.argmin(1), torch.arange(3))
-    assert distances.diagonal().max() < 0.5 * torch.pdist(means).min()
+    # Without a rate of their own they stay at 0.4 or more of this distance.
+    assert distances.diagonal().max() < 0.1 * torch.pdist(means).min()
+
+
+def test_centres_with_a_rate_take_steps_of_plain_descent_beside_the_optimiser():
+    """Each step goes rate × gradient, whatever the optimiser remembers, and at a weight decay of the others."""
+    torch.manual_seed(0)
+    head = heads.build({"name": "linear", "dimension": 4, "centres": True, "centre_rate": 3}, 5)
+    optimizer = optimizers.build({"name": "adam", "weight_decay": 0.5}, head, 0.1)
+    for _ in range(3):
+        optimizer.zero_grad(set_to_none=True)
+        (head(torch.randn(6, 4)).square().mean() + head.centres.pow(3).sum() / 100).backward()
+        expected = head.centres.detach() - 3 * head.centres.grad
+        optimizer.step()
+        torch.testing.assert_close(head.centres.detach(), expected)
+    assert len([name for name in optimizers.state(optimizer) if name.endswith("exp_avg")]) == 2
 
 
 def test_a_loss_that_the_head_does_not_fit_is_refused(tmp_path, bars, spec):

@@ -12,16 +12,36 @@ def build(spec: dict, model: nn.Module, rate: float) -> torch.optim.Optimizer:
     """The optimiser of `spec` for all of a network's weights: its name, sgd or adam, and torch's settings for it.
 
     `decayed` says which weights `weight_decay` pulls towards zero: "all", or "convolutions", as where an author's
-    network has a penalty in its convolutions alone. Raises Problem for an unknown name.
+    network has a penalty in its convolutions alone. Centres of a head with a `centre_rate` take, after each step of the
+    optimiser, a step of plain gradient descent at this rate. Raises Problem for an unknown name.
     """
     settings = {key: value for key, value in spec.items() if key not in ("name", "decayed")}
     if spec["name"] not in KINDS:
         raise Problem(f"optimizer: there is no '{spec['name']}': the choices are {', '.join(sorted(KINDS))}")
-    return KINDS[spec["name"]](_groups(spec, model), lr=rate, fused=True, **settings)
+    rates = _own_rates(model)
+    others = [parameter for parameter in model.parameters() if parameter not in rates]
+    optimizer = KINDS[spec["name"]](_groups(spec, model, others), lr=rate, fused=True, **settings)
+    if rates:
+        optimizer.register_step_post_hook(lambda *_: _descend(rates))
+    return optimizer
 
 
-def _groups(spec: dict, model: nn.Module) -> list[dict]:
-    parameters = list(model.parameters())
+def _own_rates(model: nn.Module) -> dict[nn.Parameter, float]:
+    """The parameters that have a rate of their own, whatever the optimiser."""
+    heads = (module for module in model.modules() if getattr(module, "centre_rate", None) is not None)
+    return {head.centres: head.centre_rate for head in heads}
+
+
+@torch.no_grad()
+def _descend(rates: dict[nn.Parameter, float]) -> None:
+    for parameter, rate in rates.items():
+        if parameter.grad is not None:
+            parameter.sub_(parameter.grad, alpha=rate)
+            # The optimiser, which does not know this one, clears the others' gradients.
+            parameter.grad = None
+
+
+def _groups(spec: dict, model: nn.Module, parameters: list[nn.Parameter]) -> list[dict]:
     if spec.get("decayed", "all") == "all":
         return [{"params": parameters}]
     convolutions = {module.weight for module in model.modules() if isinstance(module, nn.Conv2d)}

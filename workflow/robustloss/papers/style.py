@@ -38,6 +38,7 @@ _LOSSES = (
     (("GCE 1/4",), ("#4fb593", _DOTS, "v")),
     (("GCE 1/5",), ("#8ccdb6", _MIXED, ">")),
     (("COT",), ("#0072b2", _LONG, "X")),
+    (("COT exact",), ("#56b4e9", _DOTS, "X")),
     # Max-Mahalanobis centres, and what else draws features to centres.
     (("MMC", "MMC-10"), ("#e69f00", "-", "p")),
     (("MMC-10 rand",), ("#b15928", _DASH, "d")),
