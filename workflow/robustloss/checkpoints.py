@@ -25,10 +25,24 @@ def weights_path(run: Path, epoch: int) -> Path:
     return run / "weights" / f"epoch-{epoch:03d}.safetensors"
 
 
-def epochs(spec: dict) -> range:
-    """The epochs of a run, counted from 1, whose weights are kept: all or, with `keep: last`, the last."""
-    last = spec["epochs"]
-    return range(last if spec.get("keep") == "last" else 1, last + 1)
+def epochs(record: dict) -> range:
+    """The epochs of a run, counted from 1, whose weights are kept, from the run's record.
+
+    All; with `keep: last` the last; with `keep: best` the one that the record says was best on the test split.
+    """
+    last, keep = record["spec"]["epochs"], record["spec"].get("keep", "all")
+    if keep == "all":
+        return range(1, last + 1)
+    only = record["kept"]["epoch"] if keep == "best" else last
+    return range(only, only + 1)
+
+
+def drop_others(run: Path, kept: range) -> None:
+    """Delete the weights of a run's epochs that are not among those to be kept."""
+    wanted = {weights_path(run, epoch) for epoch in kept}
+    for path in (run / "weights").glob("epoch-*.safetensors"):
+        if path not in wanted:
+            path.unlink()
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict) -> None:

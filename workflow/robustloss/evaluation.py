@@ -28,7 +28,7 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
     record = checkpoints.open_run(run, data)
     watch = Stopwatch(naming.attack_modules(spec, record["spec"]["model"]))
     where = devices.choose(device)
-    kept = checkpoints.epochs(record["spec"])
+    kept = checkpoints.epochs(record)
     epochs = kept if spec["epochs"] == "all" else kept[-1:]
     images = Images(data, spec["split"], where, _chosen(data, spec))
     attacked = _resolved(spec, run.parent, data, where)
@@ -51,11 +51,11 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
 
 
 def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> dict:
-    """`spec` with the networks, after their last epochs, of the runs that it or its parts name as sources."""
+    """`spec` with the networks, after the last epochs kept, of the runs that it or its parts name as sources."""
     found = dict(spec)
     if "source" in spec:
         record = checkpoints.open_run(runs / spec["source"], data)
-        last = checkpoints.epochs(record["spec"])[-1]
+        last = checkpoints.epochs(record)[-1]
         found["source"] = models.evaluation_copy(checkpoints.network(runs / spec["source"], record, data, last), where)
     if "attack" in spec:
         found["attack"] = _resolved(spec["attack"], runs, data, where)

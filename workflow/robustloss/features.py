@@ -29,7 +29,7 @@ def measure(run: Path, data: Prepared, directory: Path, device: str = "auto") ->
     record = checkpoints.open_run(run, data)
     watch = Stopwatch(naming.features_modules(record["spec"]["model"]))
     where = devices.choose(device)
-    epochs = checkpoints.epochs(record["spec"])
+    epochs = checkpoints.epochs(record)
     splits = {split: Images(data, split, where) for split in SPLITS}
     for epoch in track(epochs, f"{directory.name} of {run.name}"):
         path = outcomes.outcomes_path(directory, epoch)

@@ -22,7 +22,7 @@ RECORD = "measurement.json"
 
 @dataclass(frozen=True)
 class Subject:
-    """A run's network after its last epoch, ready for evaluation, and the images it is measured on."""
+    """A run's network after the last epoch that was kept, ready for evaluation, and the images it is measured on."""
 
     model: torch.nn.Module
     images: Images
@@ -53,7 +53,7 @@ class Subject:
 
 
 def subject(run: Path, data: Prepared, spec: dict, device: str, label: int | None = None) -> Subject:
-    """The network of `run` after its last epoch and `count` images of `split`, of the class `label` if one is given.
+    """The network of `run` after the last epoch kept and `count` images of `split`, of the class `label` if given.
 
     `spec` is the measurement's, with `name`, `split` and `count`. The images are spread evenly over all there are;
     fewer where there are fewer. Raises Problem where there is none.
@@ -67,7 +67,7 @@ def subject(run: Path, data: Prepared, spec: dict, device: str, label: int | Non
     if not len(available):
         raise Problem(f"{data.directory} has no image of class {label} in split {split}: name another class or split")
     chosen = available[spread(len(available), count or len(available)).numpy()]
-    network = checkpoints.network(run, record, data, record["spec"]["epochs"])
+    network = checkpoints.network(run, record, data, checkpoints.epochs(record)[-1])
     model = models.evaluation_copy(network, where)
     images = Images(data, split, where, torch.from_numpy(chosen))
     return Subject(model, images, data, checkpoints.origin(run, record), watch)

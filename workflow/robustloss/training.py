@@ -28,7 +28,18 @@ from pathlib import Path
 
 import torch
 
-from robustloss import attacks, checkpoints, devices, losses, models, naming, optimizers, parallel, schedules
+from robustloss import (
+    attacks,
+    checkpoints,
+    devices,
+    losses,
+    models,
+    naming,
+    optimizers,
+    parallel,
+    schedules,
+    selection,
+)
 from robustloss.code import check_head, check_settings, plugin, settings_of
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
@@ -47,9 +58,10 @@ SIZES = ("epsilon", "step_size")
 def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pretrained: Path | None = None) -> None:
     """Train the network that `spec` describes on `data`'s train split into `directory`.
 
-    Leaves weights/epoch-NNN.safetensors of every epoch (`keep: last`: of the last), history.csv (epoch, mean of each
-    objective, first rate), and, last, run.json. Raises Problem when an objective stops being finite, the epochs before
-    stay; and for a loss that the network's head does not fit. In each process of a launcher this is called alike.
+    Leaves weights/epoch-NNN.safetensors of every epoch (`keep: last`: of the last; `keep: best`: of the first with the
+    best test accuracy), history.csv (epoch, mean of each objective, first rate and, with `keep: best`, test accuracy),
+    and, last, run.json. Raises Problem when an objective stops being finite, the epochs before stay; and for a loss
+    that the network's head does not fit. In each process of a launcher this is called alike.
     """
     watch = Stopwatch(naming.run_modules(spec))
     where = devices.choose(device)
@@ -66,7 +78,7 @@ def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path 
     model, steppers = _start(spec, data, images, pretrained, len(objectives), team)
     history = _resume(directory, identity, model, steppers)
     updates = list(zip(objectives.values(), steppers, strict=True))
-    kept = checkpoints.epochs(spec)
+    test = selection.test_images(spec, data, where)
     left = range(len(history) + 1, spec["epochs"] + 1)
     for epoch in track(left, directory.name) if team.leads else left:
         rate = schedules.rate(spec["schedule"], (epoch - 1) * _steps(spec, images), _steps(spec, images))
@@ -75,19 +87,24 @@ def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path 
         history.append({"epoch": epoch, **means, "rate": rate})
         if not team.leads:
             continue
+        if test is not None:
+            history[-1]["test_accuracy"] = selection.accuracy(model, test)
         found = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
         say(f"{directory.name}: epoch {epoch} of {spec['epochs']}, {found}")
+        kept = checkpoints.epochs({"spec": spec, **selection.kept(spec, history)})
         if epoch in kept:
             path = checkpoints.weights_path(directory, epoch)
             checkpoints.save_tensors(path, model.state_dict(), identity | {"epoch": epoch})
         _save_state(directory, identity, model, steppers, history)
+        checkpoints.drop_others(directory, kept)
     if not team.leads:
         return
-    columns = ("epoch", *objectives, "rate")
+    columns = ("epoch", *objectives, "rate", *(["test_accuracy"] if test is not None else []))
     write_csv(directory / "history.csv", [{name: row[name] for name in columns} for row in history])
     record = {
         "name": directory.name,
         "spec": spec,
+        **selection.kept(spec, history),
         "data": str(data.directory),
         "data_digest": data.digest,
         "train_images": len(images),
@@ -95,6 +112,8 @@ def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path 
         "processes": team.size,
         "pretrained": {"file": pretrained.name, "sha256": sha256(pretrained)} if pretrained else None,
     }
+    kept = checkpoints.epochs(record)
+    checkpoints.drop_others(directory, kept)
     weights = [checkpoints.weights_path(directory, epoch) for epoch in kept]
     watch.write(directory / "run.json", record, [directory / "history.csv", *weights], where)
     _state_path(directory).unlink(missing_ok=True)

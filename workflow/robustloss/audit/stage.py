@@ -38,7 +38,7 @@ def audit(run: Path, data: Prepared, spec: dict, directory: Path, device: str = 
     record = checkpoints.open_run(run, data)
     watch = Stopwatch(naming.audit_modules(spec, record["spec"]["model"]))
     where = devices.choose(device)
-    epoch = checkpoints.epochs(record["spec"])[-1]
+    epoch = checkpoints.epochs(record)[-1]
     images = Images(data, spec["split"], where, _chosen(data, spec))
     path = outcomes.outcomes_path(directory, epoch)
     if not path.exists():
@@ -71,7 +71,7 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
 def _network(run: Path, data: Prepared, where: torch.device) -> nn.Module:
     """The last network of a run."""
     record = checkpoints.open_run(run, data)
-    model = checkpoints.network(run, record, data, checkpoints.epochs(record["spec"])[-1])
+    model = checkpoints.network(run, record, data, checkpoints.epochs(record)[-1])
     return models.evaluation_copy(model, where)
 
 

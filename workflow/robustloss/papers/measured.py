@@ -68,8 +68,8 @@ class Run:
 
     @property
     def last_epoch(self) -> int:
-        """Number of the last epoch; the first is 1."""
-        return self.record["spec"]["epochs"]
+        """Number of the last epoch whose network was kept; the first is 1."""
+        return max(_kept(self.record))
 
     def curve(self, column: str, split: str) -> pd.Series:
         """A column of `epochs` for one split, by epoch."""
@@ -116,7 +116,7 @@ def read(root: Path, entry: dict) -> Run:
         classes = _table(features / "classes.csv", CLASS_COLUMNS)
         for name, frame in (("epochs.csv", epochs), ("classes.csv", classes)):
             files.check_vouched(features / name, measures)
-            _check_epochs(features / name, frame, record["spec"])
+            _check_epochs(features / name, frame, record)
         return Run(
             name=entry["run"],
             seed=entry["seed"],
@@ -158,14 +158,18 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _check_epochs(path: Path, frame: pd.DataFrame, spec: dict) -> None:
-    last = spec["epochs"]
-    wanted = {last} if spec.get("keep") == "last" else set(range(1, last + 1))
+def _kept(record: dict) -> set[int]:
+    """The epochs whose networks a run kept, as `robustloss.checkpoints` says, which brings torch."""
+    last, keep = record["spec"]["epochs"], record["spec"].get("keep", "all")
+    return set(range(1, last + 1)) if keep == "all" else {record["kept"]["epoch"] if keep == "best" else last}
+
+
+def _check_epochs(path: Path, frame: pd.DataFrame, record: dict) -> None:
     for split in SPLITS:
         found = set(frame.loc[frame["split"] == split, "epoch"])
-        missing = sorted(wanted - found)
+        missing = sorted(_kept(record) - found)
         if missing:
-            raise _incomplete(path, f"{split} has no epoch {missing[0]} of {last}")
+            raise _incomplete(path, f"{split} has no epoch {missing[0]} of {record['spec']['epochs']}")
 
 
 def _incomplete(path: Path, why: str) -> Problem:

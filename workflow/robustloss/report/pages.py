@@ -104,7 +104,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _plots(run: Run) -> list[plots.Plot]:
     """The objectives and, where the networks of several epochs were measured, the accuracies."""
-    names = [name for name in run.history[0] if name not in ("epoch", "rate")] if run.history else []
+    names = [name for name in run.history[0] if name not in ("epoch", "rate", "test_accuracy")] if run.history else []
     objectives = {name: _points(run.history, name) for name in names}
     splits = dict.fromkeys(row.get("split", "") for row in run.epochs)
     accuracies = {
