@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from robustloss import checkpoints, evaluation, features, outcomes, training
+from robustloss import batch_sizes, checkpoints, evaluation, features, models, outcomes, training
 from robustloss.errors import Problem
 from robustloss.files import read_json, write_record
 
@@ -140,7 +140,7 @@ def test_finished_epochs_are_not_attacked_again(run, bars, monkeypatch):
 def test_a_killed_evaluation_goes_on_after_its_last_batch(run, bars, monkeypatch):
     """Batches of 7, of which the third fails the first time: none is attacked twice, and the outcome is the same."""
     spec = PGD | {"random_start": True, "epochs": "last"}
-    monkeypatch.setattr(evaluation, "BATCH", 7)
+    monkeypatch.setattr(batch_sizes, "LARGEST", {"cpu": 7})
     evaluation.attack(run, bars, spec, run / "whole", "cpu")
     outcome, sizes = evaluation._outcomes, []
 
@@ -160,6 +160,86 @@ def test_a_killed_evaluation_goes_on_after_its_last_batch(run, bars, monkeypatch
     assert names == ["epoch-002.npz"]
     whole, killed = (outcomes.load(outcomes.outcomes_path(run / name, 2)) for name in ("whole", "killed"))
     assert all(np.array_equal(whole[name], killed[name]) for name in whole)
+    assert whole["batch"].tolist() == [number // 7 for number in range(30)]
+
+
+def test_the_size_of_batches_changes_what_is_drawn_and_nothing_else(run, bars, monkeypatch):
+    for size in (30, 7):
+        monkeypatch.setattr(batch_sizes, "LARGEST", {"cpu": size})
+        for name, spec in (("plain", PGD), ("random", PGD | {"random_start": True})):
+            evaluation.attack(run, bars, spec | {"epochs": "last"}, run / f"{name}-{size}", "cpu")
+    found = {path.name: outcomes.load(outcomes.outcomes_path(path, 2)) for path in run.glob("*-*[07]")}
+    equal = {name: np.array_equal(found[f"{name}-30"]["l2"], found[f"{name}-7"]["l2"]) for name in ("plain", "random")}
+    assert equal == {"plain": True, "random": False}
+
+
+def test_where_a_gpu_has_no_room_batches_are_halved(run, bars, monkeypatch, capsys):
+    """A batch of more than 8 images has none; batches of one size and of another are not mixed."""
+    outcome, sizes = evaluation._outcomes, []
+
+    def crowded(model, inputs, *rest):
+        sizes.append(len(inputs))
+        if len(inputs) > 8 and len(sizes) > 1:
+            raise torch.OutOfMemoryError
+        return outcome(model, inputs, *rest)
+
+    monkeypatch.setattr(evaluation, "_outcomes", crowded)
+    monkeypatch.setattr(batch_sizes, "LARGEST", {"cpu": 16})
+    evaluation.attack(run, bars, PGD | {"epochs": "last"}, run / "attacks" / "pgd", "cpu")
+    assert sizes == [16, 14, 8, 8, 8, 6]
+    assert "the GPU's memory is too small, so batches are of 8 images" in capsys.readouterr().err
+    found = outcomes.load(outcomes.outcomes_path(run / "attacks" / "pgd", 2))
+    assert found["batch"].tolist() == [number // 8 for number in range(30)]
+    assert [path.name for path in (run / "attacks" / "pgd" / "samples").iterdir()] == ["epoch-002.npz"]
+
+
+def test_logits_that_are_not_finite_are_refused_with_where_they_are(run, bars, monkeypatch):
+    """Of the second batch of 8 two images have no logits."""
+    copy = models.evaluation_copy
+
+    def broken(*arguments):
+        model = copy(*arguments)
+        spoilt = torch.from_numpy(bars.images("evaluation")[[9, 12]].copy()).permute(0, 3, 1, 2).float().div_(255)
+
+        def spoil(_, inputs, logits):
+            hit = (inputs[0][:, None] == spoilt).flatten(2).all(2).any(1)
+            return torch.where(hit[:, None], torch.nan, logits)
+
+        model.register_forward_hook(spoil)
+        return model
+
+    monkeypatch.setattr(models, "evaluation_copy", broken)
+    monkeypatch.setattr(batch_sizes, "LARGEST", {"cpu": 8})
+    with pytest.raises(Problem) as refusal:
+        evaluation.attack(run, bars, PGD, run / "attacks" / "pgd", "cpu")
+    assert str(refusal.value) == (
+        "run, pgd, epoch 1, batch 2 of 4: the network's logits are NaN or infinite for 2 clean images: train it again"
+    )
+
+
+@pytest.mark.parametrize("target", [None, 1, "random"], ids=["untargeted", "class", "random"])
+def test_success_is_what_the_attack_was_to_reach(run, bars, target):
+    """With a target another wrong class is no success, nor is the target where it is the label."""
+    spec = PGD | {"epsilon": 40 / 255, "step_size": 10 / 255, "epochs": "last", "target": target}
+    evaluation.attack(run, bars, spec, run / "attacks" / "pgd", "cpu")
+    found = outcomes.load(outcomes.outcomes_path(run / "attacks" / "pgd", 2))
+    predicted, labels = found["adversarial_predictions"], found["labels"]
+    assert ((found["adversarial_margin"] > 0) == (predicted != labels)).all()
+    if target is None:
+        assert "targets" not in found and np.array_equal(found["success"], predicted != labels)
+    else:
+        assert target == "random" or (found["targets"] == target).all()
+        assert np.array_equal(found["success"], (predicted == found["targets"]) & (found["targets"] != labels))
+    assert found["success"].any() and not found["success"].all()
+
+
+def test_margins_are_the_largest_wrong_logit_s_lead(run, bars):
+    evaluation.attack(run, bars, PGD | {"epochs": "last"}, run / "attacks" / "pgd", "cpu")
+    found = outcomes.load(outcomes.outcomes_path(run / "attacks" / "pgd", 2))
+    logits, labels = logits_of(run, bars, 2, "evaluation"), bars.labels("evaluation")
+    own = np.eye(3, dtype=bool)[labels]
+    expected = np.where(own, -np.inf, logits).max(1) - logits[own]
+    np.testing.assert_allclose(found["clean_margin"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_count_takes_images_spread_over_the_split(run, bars):

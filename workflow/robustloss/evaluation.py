@@ -6,24 +6,24 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from robustloss import attacks, checkpoints, defences, devices, models, naming, outcomes
+from robustloss import attacks, batch_sizes, checkpoints, defences, devices, models, naming, outcomes
+from robustloss.attacks.parts import gradients
 from robustloss.code import settings_of, sources_of
 from robustloss.data.prepared import Prepared
+from robustloss.errors import Problem
 from robustloss.files import write_csv
 from robustloss.images import Images, spread
-from robustloss.progress import track
+from robustloss.progress import Standing, say, track
 from robustloss.provenance import Stopwatch
-
-BATCH = 256
 
 
 def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str = "auto") -> None:
     """Attack the networks of a run as `spec` says and write the outcomes into `directory`.
 
-    Leaves samples/epoch-NNN.npz (per sample: index, label, clean and adversarial prediction, cross-entropies, the
-    perturbation's Linf, L2 and L0 norm, iterations and queries), epochs.csv, and, last, attack.json. A sample that is
-    misclassified when clean counts as not robust. Epochs whose outcomes are there already are not attacked again, nor
-    the batches of an epoch that was not finished.
+    Leaves samples/epoch-NNN.npz (see `outcomes`), epochs.csv, and, last, attack.json. A sample that is misclassified
+    when clean counts as not robust. Epochs whose outcomes are there already are not attacked again, nor the batches of
+    an epoch that was not finished. Raises Problem for logits that are NaN or infinite, and as the attack does, naming
+    run, attack, epoch and batch.
     """
     record = checkpoints.open_run(run, data)
     watch = Stopwatch(naming.attack_modules(spec, record["spec"]["model"]))
@@ -36,7 +36,10 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
         path = outcomes.outcomes_path(directory, epoch)
         if not path.exists():
             model = models.evaluation_copy(checkpoints.network(run, record, data, epoch), where)
-            _attack_epoch(model, images, attacked, epoch, path)
+            try:
+                _attack_epoch(model, images, attacked, epoch, path)
+            except Problem as problem:
+                raise Problem(f"{run.name}, {directory.name}, epoch {epoch}, {problem}") from None
     summary = _summarise(directory, epochs, spec)
     about = {"name": directory.name, **checkpoints.origin(run, record, sources_of(spec)), "spec": spec}
     samples = [outcomes.outcomes_path(directory, epoch) for epoch in epochs]
@@ -65,41 +68,58 @@ def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> di
 
 
 def _attack_epoch(model: torch.nn.Module, images: Images, spec: dict, epoch: int, path: Path) -> None:
-    """Attack one epoch's network batch by batch; the batches' files make the epoch's, and go."""
+    """Attack one epoch's network, in smaller batches where the GPU has no room for the ones that were chosen."""
+    size = batch_sizes.choose(spec, model, images)
+    while not _attack_in_batches(model, images, spec, epoch, path, size):
+        size //= 2
+        say(f"{path.stem}: the GPU's memory is too small, so batches are of {size} images")
+
+
+def _attack_in_batches(model, images: Images, spec: dict, epoch: int, path: Path, size: int) -> bool:
+    """Attack batch by batch; the batches' files make the epoch's, and go. False if a GPU has no room for a batch."""
     generators = [torch.Generator(images.device) for _ in range(2)]
     if "defence" in spec:
         model = defences.build(spec["defence"], model, generators[1])
-    batches = -(-len(images) // BATCH)
-    parts = [path.with_name(f"{path.stem}-batch-{number:05d}.npz") for number in range(batches)]
-    tally = {"images": 0, "robust": 0}
-    pairs = zip(parts, images.batches(BATCH), strict=True)
-    for number, (part, (inputs, labels)) in enumerate(track(pairs, "batches", batches, note=lambda: _standing(tally))):
-        if not part.exists():
-            # Each batch has random numbers of its own, so that one that was attacked before a kill changes no other.
-            for generator in generators:
-                generator.manual_seed(epoch * 1_000_003 + number)
-            outcomes.save(part, _outcomes(model, inputs, labels, spec, generators[0]))
-        found = outcomes.load(part)
-        tally["images"] += len(labels)
-        tally["robust"] += int(_robust(found).sum())
+    rows = torch.arange(len(images)).split(size)
+    # Of another size, a batch is another: its random numbers differ.
+    parts = [path.with_name(f"{path.stem}-batch-{size}-{number:05d}.npz") for number in range(len(rows))]
+    left = [number for number, part in enumerate(parts) if not part.exists()]
+    standing = Standing()
+    for part in parts:
+        if part.exists():
+            standing.known(*_tally(outcomes.load(part)))
+    for number in track(left, "batches", note=standing.note):
+        # Each batch has random numbers of its own, so that one that was attacked before a kill changes no other.
+        for generator in generators:
+            generator.manual_seed(epoch * 1_000_003 + number)
+        try:
+            found = _outcomes(model, *images.batch(rows[number]), spec, generators[0])
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            return False
+        except Problem as problem:
+            raise Problem(f"batch {number + 1} of {len(rows)}: {problem}") from None
+        outcomes.save(parts[number], {**found, "batch": np.full(len(rows[number]), number, np.int32)})
+        standing.count(*_tally(found))
     found = [outcomes.load(part) for part in parts]
     arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     outcomes.save(path, {"index": images.indices.cpu().numpy(), **arrays})
-    for part in parts:
+    for part in path.parent.glob(f"{path.stem}-batch-*.npz"):
         part.unlink()
-
-
-def _standing(tally: dict) -> str:
-    return f"{100 * tally['robust'] / tally['images']:.1f} % of {tally['images']:,} images robust"
+    return True
 
 
 def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> dict[str, np.ndarray]:
+    clean = _predict(model, inputs, labels, "clean")
     perturbed = attacks.load(spec["name"])(model, inputs, labels, generator, **settings_of("attacks", spec))
+    adversarial = _predict(model, perturbed.images, labels, "adversarial")
     difference = (perturbed.images - inputs).flatten(1)
     found = {
         "labels": labels,
-        **_predict(model, inputs, labels, "clean"),
-        **_predict(model, perturbed.images, labels, "adversarial"),
+        **clean,
+        **adversarial,
+        "success": _success(adversarial["adversarial_predictions"], labels, perturbed.targets),
         "linf": difference.abs().amax(1),
         "l2": difference.norm(dim=1),
         "l0": (difference != 0).sum(1),
@@ -108,7 +128,14 @@ def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> 
     }
     if perturbed.broken_by is not None:
         found["broken_by"] = perturbed.broken_by
+    if perturbed.targets is not None:
+        found["targets"] = perturbed.targets.to(torch.int16)
     return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def _success(predictions, labels, targets) -> torch.Tensor:
+    """Whether an attack did what it was to (N,): predicted as its target, or, without one, as another class."""
+    return predictions != labels if targets is None else (predictions == targets) & (targets != labels)
 
 
 def _robust(found: dict[str, np.ndarray]) -> np.ndarray:
@@ -116,11 +143,21 @@ def _robust(found: dict[str, np.ndarray]) -> np.ndarray:
     return (found["clean_predictions"] == found["labels"]) & (found["adversarial_predictions"] == found["labels"])
 
 
+def _tally(found: dict[str, np.ndarray]) -> tuple[int, int]:
+    """How many images are robust, and how many there are."""
+    return int(_robust(found).sum()), len(found["labels"])
+
+
 @torch.no_grad()
 def _predict(model, inputs, labels, kind: str) -> dict[str, torch.Tensor]:
     logits = model(inputs).float()
-    cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-    return {f"{kind}_predictions": logits.argmax(1).to(torch.int16), f"{kind}_cross_entropy": cross_entropy}
+    if unsound := int((~logits.isfinite()).any(1).sum()):
+        raise Problem(f"the network's logits are NaN or infinite for {unsound} {kind} images: train it again")
+    return {
+        f"{kind}_predictions": logits.argmax(1).to(torch.int16),
+        f"{kind}_cross_entropy": F.cross_entropy(logits, labels, reduction="none"),
+        f"{kind}_margin": gradients.margin_value(logits, labels),
+    }
 
 
 def _summarise(directory: Path, epochs, spec: dict) -> dict:

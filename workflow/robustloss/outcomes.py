@@ -1,4 +1,12 @@
-"""Per-sample outcomes of one epoch's network, kept one file an epoch so that a killed evaluation goes on."""
+"""Per-sample outcomes of one epoch's network, kept one file an epoch so that a killed evaluation goes on.
+
+Of an attack the arrays (samples,) are `index`, the position in the split; `labels`; of the clean and of the adversarial
+image `*_predictions`, `*_cross_entropy` and `*_margin`, max_{j != y} z_j - z_y, by which attacks up whatever loss can
+be compared; `success`, whether the attack reached its goal; `linf`, `l2` and `l0` (values that differ) of the
+perturbation; `iterations` and `queries`; `batch`, the number of the batch, whose random numbers it shares. A targeted
+attack has `targets`, an ensemble `broken_by`, as in `Perturbed`. Files from before lack `success`, `targets`, the
+margins and `batch`.
+"""
 
 import io
 import zipfile

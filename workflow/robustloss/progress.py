@@ -10,6 +10,29 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class Standing:
+    """How many images withstand so far, and how many are attacked a second; counted from its creation."""
+
+    def __init__(self) -> None:
+        self.robust = self.images = self.attacked = 0
+        self.start = time.monotonic()
+
+    def known(self, robust: int, images: int) -> None:
+        """Add images that were attacked before, of which `robust` withstood."""
+        self.robust += robust
+        self.images += images
+
+    def count(self, robust: int, images: int) -> None:
+        """Add images that were attacked just now, of which `robust` withstood."""
+        self.known(robust, images)
+        self.attacked += images
+
+    def note(self) -> str:
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        rate = f"{self.attacked / seconds:.3g} images per second"
+        return f"{100 * self.robust / max(1, self.images):.1f} % of {self.images:,} images robust, {rate}"
+
+
 def track(
     items: Iterable[Item], what: str, total: int | None = None, note: Callable[[], str] | None = None
 ) -> Iterator[Item]:
