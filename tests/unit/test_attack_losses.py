@@ -206,3 +206,34 @@ def test_dlr_refuses_too_few_classes():
         logits, labels, targets = draw(classes=classes)
         with pytest.raises(Problem, match=f"the loss dlr needs {classes + 1} classes"):
             gradients.choose("dlr").direction(logits, labels, *([targets] if targeted else []))
+
+
+def test_losses_without_classes_lead_to_the_uniform_prediction():
+    logits, labels, targets = draw()
+    f = logits.softmax(1)
+    expected = {"all_one": f.log().sum(1), "negative_entropy": -(f * f.log()).sum(1)}
+    for name, values in expected.items():
+        found = gradients.choose(name)
+        assert torch.allclose(found.value(logits, labels), values, rtol=0, atol=1e-12), name
+        slopes = differences(lambda z, found=found: found.value(z, labels), logits)
+        direction = found.direction(logits, labels)
+        assert (F.cosine_similarity(direction, slopes, dim=1) > 1 - 1e-9).all(), name
+        assert torch.equal(found.direction(logits, targets), direction)
+        uniform = torch.zeros_like(logits)
+        assert (found.value(uniform, labels) > values).all()
+        assert found.direction(uniform, labels).abs().max() < 1e-12
+        with pytest.raises(Problem, match=f"the loss {name} leads to no class"):
+            gradients.choose(name, 0)
+
+
+@pytest.mark.parametrize("loss", ["all_one", "negative_entropy"])
+def test_pgd_along_them_makes_predictions_more_uniform(loss):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 10)).double().eval()
+    images = torch.rand(50, 1, 6, 6, generator=seeded(), dtype=torch.float64)
+    labels = model(images).argmax(1)
+    settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 10, "loss": loss}
+    found = attacks.load("pgd")(model, images, labels, seeded(), **settings).images
+    value = gradients.choose(loss).value
+    with torch.no_grad():
+        assert (value(model(found), labels) > value(model(images), labels)).all()

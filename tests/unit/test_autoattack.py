@@ -49,7 +49,7 @@ def test_each_part_gets_what_the_ones_before_left():
 
     def logits(x):
         up = x.flatten(1).sum(1) - 8
-        return torch.stack([1 - up, up, torch.zeros_like(up)], 1)
+        return torch.stack([1 - up, up, -torch.ones_like(up)], 1)
 
     model = torch.nn.Module()
     model.forward = logits

@@ -111,9 +111,9 @@ def test_images_that_are_misclassified_when_clean_and_other_seeds():
     ("settings", "sentence"),
     [
         ({"targets": 6}, "targets is from 1 to 5, as many as there are wrong classes, not 6"),
-        ({"targets": 0}, "steps, targets and restarts are whole numbers from 1, not 10, 0 and 1"),
-        ({"restarts": 0}, "steps, targets and restarts are whole numbers from 1"),
-        ({"steps": 0}, "steps, targets and restarts are whole numbers from 1"),
+        ({"targets": 0}, "targets is a whole number from 1, not 0"),
+        ({"restarts": 0}, "restarts is a whole number from 1, not 0"),
+        ({"steps": 0}, "steps is a whole number from 1, not 0"),
         ({"epsilon": 8}, "write 8/255, not 8"),
     ],
 )

@@ -207,7 +207,7 @@ def test_unprojected_steps_follow_the_models_own_prediction_without_a_ball(steps
         ("fgsm", {"epsilon": 8}, "attack: epsilon is a fraction of the pixel range"),
         ("fgsm", {"loss": "hinge"}, "there is no loss 'hinge'"),
         ("bim", {"step_size": 0}, "step_size is a fraction"),
-        ("bim", {"steps": 0}, "whole numbers from 1"),
+        ("bim", {"steps": 0}, "whole number from 1"),
         ("mim", {"epsilon": 0}, "epsilon must be above 0"),
         ("mim", {"step_size": 2}, "step_size is a fraction"),
         ("mim", {"steps": 0}, "steps is a whole number from 1"),

@@ -229,7 +229,7 @@ def test_its_losses_are_those_of_gradients():
         ({"steps": 0}, "steps is a whole number from 1"),
         ({"delta": 0}, "delta is a fraction of the pixel range"),
         ({"delta": 2}, "delta is a fraction of the pixel range"),
-        ({"samples": 0}, "samples is a whole number of directions from 1"),
+        ({"samples": 0}, "samples is a whole number from 1, not 0"),
         ({"loss": "margins"}, "did you mean 'margin'"),
         ({"target": "all"}, "there is no target 'all'"),
         ({"target": 5}, "class 5 is not one of the network's 5 classes"),

@@ -38,10 +38,11 @@ def perturb(
     settings or inputs out of range, for more targets than wrong classes, for "dlr" with fewer than 3 classes (with
     targets: 4), and for logits or gradients that are not finite.
     """
-    _check_settings(steps, restarts, targets, rho)
-    ball, climbed = balls.choose(norm, epsilon), gradients.choose(loss)
+    _check_settings(epsilon, steps, restarts, targets, rho)
+    ball, climbed = balls.choose(norm, epsilon), gradients.choose(loss, targets)
     highest = checks.check_inputs(model, images, labels)
     clean = network.forward(model, images, labels, highest)[1].detach()
+    checks.check_clean(clean)
     aims = None if targets is None else margins.likeliest(clean, labels, targets)
     merit, zero = margins.excess(clean, labels), torch.zeros_like(labels)
     best = Results(images.clone(), merit, zero, zero + 1)
@@ -145,10 +146,8 @@ def _where(condition, images, others) -> torch.Tensor:
     return torch.where(condition.view(-1, 1, 1, 1), images, others)
 
 
-def _check_settings(steps, restarts, targets, rho) -> None:
-    if steps < 1 or restarts < 1:
-        raise Problem(f"attack: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
-    if targets is not None and targets < 1:
-        raise Problem(f"attack: targets is null or a whole number from 1, not {targets}")
+def _check_settings(epsilon, steps, restarts, targets, rho) -> None:
+    checks.check_whole(steps=steps, restarts=restarts, **({} if targets is None else {"targets": targets}))
+    checks.check_numbers(epsilon=epsilon, rho=rho)
     if not 0 < rho <= 1:
         raise Problem(f"attack: rho is a share of the steps, above 0 and at most 1, not {rho}")

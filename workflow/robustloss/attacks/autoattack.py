@@ -13,6 +13,8 @@ from robustloss.errors import Problem
 ATTACKS = ("apgd", "apgd-t", "fab-t", "square")
 # Targeted DLR divides by a difference that involves four logits.
 FEWEST_CLASSES_FOR_DLR = 4
+# What `targets` is when nothing is said.
+STANDARD_TARGETS = 9
 
 
 def perturb(
@@ -30,16 +32,17 @@ def perturb(
 
     In this order, each on what is left: APGD up the exact cross-entropy, APGD up the targeted DLR loss, targeted FAB,
     each with one start and `steps` steps, and Square with `queries` queries. The targeted ones go towards the `targets`
-    most likely wrong classes, or all K - 1 if there are fewer. With less than 4 classes, where targeted DLR is not
-    defined, the margin z_t - z_y takes its place. (The published version climbs plain cross-entropy, which underflows
-    where logits are large.) `epsilon` is a fraction of the pixel range.
+    most likely wrong classes; the standard 9 are all K - 1 where there are fewer. With less than 4 classes, where
+    targeted DLR is not defined, the margin z_t - z_y takes its place. (The published version climbs plain
+    cross-entropy, which underflows where logits are large.) `epsilon` is a fraction of the pixel range.
 
     `iterations` and `queries` are sums over the attacks, `broken_by` counts in ATTACKS. Raises Problem for settings or
-    inputs out of range, and for logits or gradients that are not finite.
+    inputs out of range, for any other number of targets than wrong classes allow, for probabilities in place of logits,
+    and for logits or gradients that are not finite.
     """
     _check_settings(targets, steps, queries)
     highest = checks.check_inputs(model, images, labels)
-    clean = network.predict(model, images, highest)
+    clean = network.clean(model, images, highest)
     right = clean.argmax(1) == labels
     adversarial, broken_by = images, torch.full_like(labels, -1)
     iterations, asked = torch.zeros_like(labels), torch.ones_like(labels)
@@ -57,7 +60,10 @@ def perturb(
 
 
 def _attacks(epsilon, targets, steps, queries, classes) -> list:
-    targets = min(targets, classes - 1)
+    if targets == STANDARD_TARGETS:
+        targets = min(targets, classes - 1)
+    if targets > classes - 1:
+        raise Problem(f"attack: targets is from 1 to {classes - 1}, as many as there are wrong classes, not {targets}")
     loss = "dlr" if classes >= FEWEST_CLASSES_FOR_DLR else "margin"
     return [
         partial(apgd.perturb, epsilon=epsilon, steps=steps),
@@ -68,6 +74,4 @@ def _attacks(epsilon, targets, steps, queries, classes) -> list:
 
 
 def _check_settings(targets, steps, queries) -> None:
-    for name, value in (("targets", targets), ("steps", steps), ("queries", queries)):
-        if value < 1:
-            raise Problem(f"attack: {name} is a whole number from 1, not {value}")
+    checks.check_whole(targets=targets, steps=steps, queries=queries)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from robustloss import attacks
+from robustloss.attacks.parts import checks, network
 from robustloss.attacks.parts.perturbed import Perturbed
-from robustloss.errors import Problem
 
 
 def perturb(
@@ -23,9 +23,9 @@ def perturb(
     network that answers the same twice is not random, and is asked once instead of `draws` times. Queries count every
     answer. Raises Problem for settings out of range, and as the attack does.
     """
-    if type(draws) is not int or draws < 1:
-        raise Problem(f"attack expectation: draws is a whole number from 1, not {draws!r}")
-    if not _is_random(model, images):
+    checks.check_whole(draws=draws)
+    highest = checks.check_inputs(model, images, labels)
+    if not _is_random(model, images, highest):
         return attacks.run(attack, model, images, labels, generator)
     found = attacks.run(attack, Mean(model, draws), images, labels, generator)
     return found._replace(queries=found.queries * draws)
@@ -43,7 +43,6 @@ class Mean(nn.Module):
         return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
 
 
-@torch.no_grad()
-def _is_random(model: nn.Module, images: torch.Tensor) -> bool:
-    few = images[:8]
-    return not torch.equal(model(few), model(few))
+def _is_random(model: nn.Module, images: torch.Tensor, highest: int) -> bool:
+    few = images[: network.FEW]
+    return not torch.equal(network.predict(model, few, highest), network.predict(model, few, highest))

@@ -43,7 +43,7 @@ def perturb(
     _check_settings(epsilon, steps, restarts, targets, alpha_max, eta, beta, stop)
     ball = balls.choose(norm, epsilon)
     highest = checks.check_inputs(model, images, labels)
-    clean = network.predict(model, images, highest)
+    clean = network.clean(model, images, highest)
     targets = min(MOST_TARGETS, clean.shape[1] - 1) if targets is None else targets
     aims = margins.likeliest(clean, labels, targets)
     limit = ball.size(torch.ones_like(images[:1])).item() if epsilon is None else epsilon
@@ -118,10 +118,8 @@ def _onward(state, gap, gradient, norm, alpha_max, eta) -> torch.Tensor:
 
 
 def _check_settings(epsilon, steps, restarts, targets, alpha_max, eta, beta, stop) -> None:
-    if steps < 1 or restarts < 1:
-        raise Problem(f"attack: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
-    if targets is not None and targets < 1:
-        raise Problem(f"attack: targets is null or a whole number from 1, not {targets}")
+    checks.check_whole(steps=steps, restarts=restarts, **({} if targets is None else {"targets": targets}))
+    checks.check_numbers(alpha_max=alpha_max, eta=eta, beta=beta)
     if not (0 <= alpha_max <= 1 and 0 < beta < 1):
         raise Problem(f"attack: alpha_max lies in [0, 1] and beta between 0 and 1, not {alpha_max} and {beta}")
     if not eta >= 1:

@@ -48,7 +48,7 @@ def perturb(
     budget = _budget(theta, gamma, images[0].numel() if len(images) else 0)
     _check_choices(target, outputs, until)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    clean = network.predict(model, images, highest)
+    clean = network.clean(model, images, highest)
     if target == "all":
         aims = targets.every(clean, labels)
     else:
@@ -132,6 +132,7 @@ def _open(values, start, theta, budget):
 
 def _budget(theta, gamma, features) -> int:
     """How many features may change."""
+    checks.check_numbers(theta=theta, gamma=gamma)
     if not 1 / 256 <= abs(theta) <= 1:
         raise Problem(f"attack: theta is a fraction of the pixel range from 1/256 to 1, or its negative, not {theta}")
     if not 0 < gamma <= 1:

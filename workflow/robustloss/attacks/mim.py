@@ -28,16 +28,20 @@ def perturb(
     grad is the gradient of a sample's loss at its last iterate, |.|_1 its L1 norm, and P projects onto the ball of
     `epsilon` and onto [0, 1]; the paper's step is epsilon / steps. `epsilon` and `step_size` are fractions of the pixel
     range; `loss`, `target` and `stop_at_success` as in `pgd`; nothing is random but the target "random". Raises Problem
-    for settings or inputs out of range, and for logits or gradients that are not finite.
+    for settings or inputs out of range, for probabilities in place of logits, and for logits or gradients that are not
+    finite.
     """
     checks.check_sizes(epsilon, step_size)
     checks.check_steps(steps)
     targets.check(target)
+    checks.check_numbers(decay=decay)
     if not 0 <= decay < float("inf"):
         raise Problem(f"attack: decay is a finite number from 0, not {decay}")
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    climbed, success = gradients.choose(loss), reached if stop_at_success else None
+    climbed, check_logits = checks.watched(gradients.choose(loss, target))
+    success = reached if stop_at_success else None
     towards = targets.query(target, model, images, labels, generator, highest)
     ascent = Ascent(model, climbed, steps, step_size, highest, success, decay)
     found = ascent.climb(Linf.around(images, epsilon), images, labels, towards)
+    check_logits()
     return targets.finish(found, images, labels, towards)

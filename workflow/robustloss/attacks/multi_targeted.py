@@ -6,7 +6,6 @@ from robustloss.attacks.parts import attempts, checks, gradients, margins, netwo
 from robustloss.attacks.parts.ascent import Ascent, misclassified
 from robustloss.attacks.parts.balls import Linf
 from robustloss.attacks.parts.perturbed import Perturbed
-from robustloss.errors import Problem
 
 
 def perturb(
@@ -30,12 +29,9 @@ def perturb(
     classes. Raises Problem for settings or inputs out of range, and for logits or gradients that are not finite.
     """
     checks.check_sizes(epsilon, step_size)
-    if min(steps, restarts, 1 if targets is None else targets) < 1:
-        raise Problem(
-            f"attack: steps, targets and restarts are whole numbers from 1, not {steps}, {targets} and {restarts}"
-        )
+    checks.check_whole(steps=steps, restarts=restarts, **({} if targets is None else {"targets": targets}))
     highest = checks.check_inputs(model, images, labels)
-    clean = network.predict(model, images, highest)
+    clean = network.clean(model, images, highest)
     ranked = margins.likeliest(clean, labels, targets)
     ascent = Ascent(model, gradients.choose("margin"), steps, step_size, highest, misclassified)
     ball = Linf.around(images, epsilon)

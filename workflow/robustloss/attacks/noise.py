@@ -1,10 +1,8 @@
 """Gaussian noise, the attack that knows nothing of the network (pang2020)."""
 
-import math
-
 import torch
 
-from robustloss.attacks.parts import attempts, checks
+from robustloss.attacks.parts import attempts, checks, network
 from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.errors import Problem
 
@@ -23,17 +21,20 @@ def perturb(
 
     `sigma` (pang2020: 0.05) and `epsilon`, of which one is given, are fractions of the pixel range; the latter draws
     corners of an Linf ball, the farthest that noise can go in it. Of `draws` tries a sample keeps the first that is
-    misclassified, else the one of the largest cross-entropy; with one try the network is not asked. Raises Problem for
-    settings or inputs out of range.
+    misclassified, else the one of the largest cross-entropy; with one try the network has no part in the noise. Raises
+    Problem for settings or inputs out of range, and for a network that gives no logits or some that are not finite.
     """
     attempts.check_draws(draws)
     if (sigma is None) == (epsilon is None):
         raise Problem("attack noise takes either sigma, for Gaussian noise, or epsilon, for corners of an Linf ball")
-    if sigma is not None and not 0 < sigma < math.inf:
-        raise Problem(f"attack: sigma is a fraction of the pixel range, above 0, not {sigma}")
+    if sigma is not None:
+        checks.check_numbers(sigma=sigma)
+        if not 0 < sigma <= 1:
+            raise Problem(f"attack: sigma is a fraction of the pixel range, above 0 and at most 1, not {sigma}")
     if epsilon is not None:
         checks.check_sizes(epsilon, epsilon)
     highest = checks.check_inputs(model, images, labels)
+    network.probe(model, images, highest)
     draw = _gaussian if epsilon is None else _corners
     noisy = (_noisy(images, draw(images, generator), sigma or epsilon) for _ in range(draws))
     return attempts.drawn(model, images, labels, noisy, draws, highest)

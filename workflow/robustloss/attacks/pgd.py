@@ -34,16 +34,17 @@ def perturb(
 
     Success is a misclassification. With a `target` it is that class's prediction, and the class's loss is descended:
     "second" or "least_likely", the most or the least likely wrong class of the clean image, "random", uniform over the
-    wrong classes, or a class, counted from 0; a sample of that very class stays as it is. With `stop_at_success` a
-    sample leaves the batch at its first iterate that succeeds, the start among them, and keeps it: far fewer passes for
-    whoever asks how many samples have such an iterate, and nothing else. Raises Problem for settings or inputs out of
-    range, and for logits or gradients that are not finite.
+    wrong classes, or a class, counted from 0; a sample of that very class stays as it is, and there must be another.
+    With `stop_at_success` a sample leaves the batch at its first iterate that succeeds, the start among them, and keeps
+    it: far fewer passes for whoever asks how many samples have such an iterate, and nothing else. Raises Problem for
+    settings or inputs out of range, for probabilities in place of logits, and for logits or gradients that are not
+    finite.
     """
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
     kind = balls.choose(norm, None)
     _check_settings(images, norm, epsilon, step_size, steps, random_start, restarts, target)
     towards = targets.query(target, model, images, labels, generator, highest)
-    climbed = gradients.choose(loss)
+    climbed, check_logits = checks.watched(gradients.choose(loss, target))
     ascent = Ascent(model, climbed, steps, step_size, highest, reached if stop_at_success else None)
     ball = kind.around(images, epsilon)
     starts = map(ball.start, balls.draw(kind, images, restarts, generator).unbind(1)) if random_start else [images]
@@ -57,6 +58,7 @@ def perturb(
             return reached(logits, *ends), climbed.value(logits, *ends)
 
         found = attempts.worst(model, images, tries, judge, highest, stop_at_success)
+    check_logits()
     return targets.finish(found, images, labels, towards)
 
 
@@ -65,8 +67,7 @@ def _check_settings(images, norm, epsilon, step_size, steps, random_start, resta
         checks.check_l2_sizes(epsilon, step_size, images)
     else:
         checks.check_sizes(epsilon, step_size)
-    if steps < 1 or restarts < 1:
-        raise Problem(f"attack: steps and restarts are whole numbers from 1, not {steps} and {restarts}")
+    checks.check_whole(steps=steps, restarts=restarts)
     if restarts > 1 and not random_start:
         raise Problem(f"attack: {restarts} restarts from the same point are all equal: set random_start: true")
     targets.check(target)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from robustloss.attacks.parts import attempts, checks
+from robustloss.attacks.parts import attempts, checks, network
 from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import nearest
 from robustloss.errors import Problem
@@ -24,10 +24,12 @@ def perturb(
     """Images turned by angles of at most `largest` degrees, bilinear, with 0 where nothing was (pang2020: 30).
 
     Of `draws` angles a sample keeps the first that is misclassified, else the one of the largest cross-entropy; with
-    one angle the network is not asked. `angles` "random" draws them uniformly for each sample, "grid" spreads them
-    evenly from -largest to largest. Raises Problem for settings or inputs out of range.
+    one angle the network has no part in it. `angles` "random" draws them uniformly for each sample, "grid" spreads them
+    evenly from -largest to largest. Raises Problem for settings or inputs out of range, and for a network that gives no
+    logits or some that are not finite.
     """
     attempts.check_draws(draws)
+    checks.check_numbers(largest=largest)
     if not 0 < largest <= 180:
         raise Problem(f"attack: largest is an angle in degrees, above 0 and at most 180, not {largest}")
     if angles not in ANGLES:
@@ -35,6 +37,7 @@ def perturb(
     if angles == "grid" and draws == 1:
         raise Problem("attack: a grid has two angles at least: set draws: 2 or more, or angles: random")
     highest = checks.check_inputs(model, images, labels)
+    network.probe(model, images, highest)
     if angles == "grid":
         degrees = torch.linspace(-largest, largest, draws, dtype=images.dtype).expand(len(images), -1)
     else:

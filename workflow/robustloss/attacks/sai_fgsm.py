@@ -69,7 +69,7 @@ def perturb(
         inputs, logits = network.forward(model, adversarial[rows], truth, highest)
         scores = logits.detach()
         if aims is None:
-            aims = _aims(target, scores, labels)
+            aims, probable = _aims(target, scores, labels), checks.are_probabilities(scores)
         queries[rows] += moving
         if stop_at_boundary:
             moving &= scores.argmax(1) == truth
@@ -85,6 +85,7 @@ def perturb(
             if not len(rows):
                 break
     checks.check_finite(finite)
+    checks.check_logits(probable)
     return Perturbed(adversarial, iterations, queries)
 
 
@@ -121,6 +122,7 @@ def _factors(logits, labels, tracker, boundary) -> torch.Tensor:
 def _check_settings(epsilon, step_size, smallest_step, steps, tracker, boundary, target) -> None:
     checks.check_sizes(epsilon, step_size)
     checks.check_steps(steps)
+    checks.check_numbers(smallest_step=smallest_step)
     if not 0 < smallest_step <= step_size:
         raise Problem(f"attack: smallest_step must be above 0 and at most step_size {step_size}, not {smallest_step}")
     if tracker not in TRACKERS:

@@ -29,13 +29,14 @@ def perturb(
     targeted attack has `target` "least_likely"; `loss` and `target` are as in `pgd`. Nothing is random but the target
     "random". Raises Problem for settings or inputs out of range, and for logits or gradients that are not finite.
     """
+    checks.check_numbers(epsilon=epsilon)
     if not 0 < epsilon <= 2:
         raise Problem(f"attack: epsilon is a step on the scale of [-1, 1], above 0 and at most 2, not {epsilon}")
     checks.check_steps(steps)
     targets.check(target)
-    climbed = gradients.choose(loss)
+    climbed = gradients.choose(loss, target)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    predicted = network.predict(model, images, highest).argmax(1)
+    predicted = network.clean(model, images, highest).argmax(1)
     towards = targets.query(target, model, images, predicted, generator, highest)
     everywhere = Linf.around(images, 1)
     found = Ascent(model, climbed, steps, epsilon / 2, highest).climb(everywhere, images, predicted, towards)

@@ -45,9 +45,9 @@ def perturb(
     """
     _check_settings(epsilon, step_size, steps, delta, samples)
     targets.check(target)
-    objective = gradients.choose(loss).value
+    objective = gradients.choose(loss, target).value
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
-    logits = network.predict(model, images, highest)
+    logits = network.clean(model, images, highest)
     aims = labels if target is None else targets.choose(target, logits, labels, generator)
     low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     adversarial = images.clone()
@@ -122,7 +122,7 @@ def _adam(gradient, mean, square, step):
 def _check_settings(epsilon, step_size, steps, delta, samples) -> None:
     checks.check_sizes(epsilon, step_size)
     checks.check_steps(steps)
+    checks.check_numbers(delta=delta)
     if not 0 < delta <= 1:
         raise Problem(f"attack: delta is a fraction of the pixel range, above 0 and at most 1, not {delta}")
-    if samples < 1:
-        raise Problem(f"attack: samples is a whole number of directions from 1, not {samples}")
+    checks.check_whole(samples=samples)

@@ -39,10 +39,10 @@ def perturb(
     gradient. `iterations` counts squares. Raises Problem for settings or inputs out of range, and for logits that are
     not finite.
     """
-    _check_settings(queries, p_init)
+    _check_settings(epsilon, queries, p_init)
     ball = balls.choose("linf", epsilon).around(images, epsilon)
     highest = checks.check_inputs(model, images, labels)
-    excess = margins.excess(network.predict(model, images, highest), labels)
+    excess = margins.excess(network.clean(model, images, highest), labels)
     withstands = excess <= 0
     stripes, squares = _draw(images, queries, generator)
     state = Rows(torch.arange(len(images), device=images.device), images.contiguous(), excess, labels=labels, ball=ball)
@@ -136,8 +136,8 @@ def _pick(images, squares) -> torch.Tensor:
     return pixels.gather(2, several).view(count, channels, *squares.shape[1:]).transpose(1, 2)
 
 
-def _check_settings(queries, p_init) -> None:
-    if queries < 1:
-        raise Problem(f"attack: queries is a whole number from 1, not {queries}")
+def _check_settings(epsilon, queries, p_init) -> None:
+    checks.check_whole(queries=queries)
+    checks.check_numbers(epsilon=epsilon, p_init=p_init)
     if not 0 < p_init <= 1:
         raise Problem(f"attack: p_init is a share of the pixels, above 0 and at most 1, not {p_init}")

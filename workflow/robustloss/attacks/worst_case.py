@@ -4,6 +4,7 @@ import importlib
 
 import torch
 
+from robustloss.attacks.parts import checks, network
 from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import check_settings, members_of, nearest, plugin, plugins, settings_of
 from robustloss.errors import Problem
@@ -22,31 +23,40 @@ def perturb(
 
     `attacks` is a list of attacks with their settings, {"name": "pgd", "epsilon": 0.1, ...}, in the order in which they
     are tried: cheap ones first, since each is given only what the ones before left. Where one takes an epsilon and
-    names none, `epsilon` is its. A sample that is misclassified when clean stays as it is. Iterations and queries are
-    summed over the attacks that a sample saw, and `broken_by` (N,) is the number of the one that broke it, from 0, or
-    -1. Raises Problem for an attack that there is not, and as they do.
+    names none, `epsilon` is its. A sample that is misclassified when clean stays as it is, and an attack towards a
+    class is not given that class's samples. Iterations and queries are summed over the attacks that a sample saw, and
+    `broken_by` (N,) is the number of the one that broke it, from 0, or -1. Raises Problem for an attack that there is
+    not, and as they do.
     """
     attacks = members_of({"attacks": attacks} | ({} if epsilon is None else {"epsilon": epsilon}))
     _check(attacks)
-    with torch.no_grad():
-        left = (model(images).argmax(1) == labels).nonzero()[:, 0]
+    highest = checks.check_inputs(model, images, labels)
+    left = (network.clean(model, images, highest).argmax(1) == labels).nonzero()[:, 0]
     adversarial = images.clone()
     iterations, queries = (torch.zeros_like(labels) for _ in range(2))
     broken_by = torch.full_like(labels, -1)
     queries += 1
     for number, spec in enumerate(attacks):
-        if not len(left):
-            break
+        rows = left[labels[left] != _target(spec)]
+        if not len(rows):
+            continue
         attack = importlib.import_module(plugin("attacks", spec["name"])).perturb
-        found = attack(model, images[left], labels[left], generator, **settings_of("attacks", spec))
-        adversarial[left] = found.images
-        iterations[left] += found.iterations
-        queries[left] += found.queries
-        with torch.no_grad():
-            broken = model(found.images).argmax(1) != labels[left]
-        broken_by[left[broken]] = number
-        left = left[~broken]
+        found = attack(model, images[rows], labels[rows], generator, **settings_of("attacks", spec))
+        adversarial[rows] = found.images
+        iterations[rows] += found.iterations
+        queries[rows] += found.queries
+        logits = network.predict(model, found.images, highest)
+        checks.check_finite(logits.isfinite().all())
+        broken_by[rows[logits.argmax(1) != labels[rows]]] = number
+        left = left[broken_by[left] < 0]
     return Perturbed(adversarial, iterations, queries, broken_by)
+
+
+def _target(attack: dict) -> int:
+    """The class that an attack, or the one that it rests on, is to reach; -1 if that differs between samples."""
+    if "attack" in attack:
+        return _target(attack["attack"])
+    return attack["target"] if isinstance(attack.get("target"), int) else -1
 
 
 def _check(attacks: list) -> None:

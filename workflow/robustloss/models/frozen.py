@@ -41,4 +41,4 @@ def _fold_batch_norms(model: nn.Module) -> None:
         alone = calls[node.target] == calls[before.target] == len(before.users) == 1
         if alone and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats and type(convolution) is nn.Conv2d:
             model.set_submodule(before.target, fuse_conv_bn_eval(convolution, norm))
-            model.set_submodule(node.target, nn.Identity())
+            model.set_submodule(node.target, nn.Identity().eval())

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from robustloss.attacks.parts import batches, gradients, network
+from robustloss.attacks.parts import batches, checks, gradients, network
 from robustloss.attacks.parts.perturbed import Perturbed, fixed
-from robustloss.errors import Problem
 
 # What an attempt makes of the samples in `rows` (n,).
 Attempt = Callable[[torch.Tensor], Perturbed]
@@ -25,20 +24,23 @@ def worst(
     """Sample by sample: the first attempt that succeeds, else the one of the largest loss.
 
     Each attempt costs one query more, to judge it. With `leave`, samples that one attempt succeeded on are left out of
-    the others, so that they cost no more.
+    the others, so that they cost no more. Raises Problem for logits that are not finite.
     """
     count, device = len(images), images.device
     done = torch.zeros(count, dtype=torch.bool, device=device)
     largest = torch.full((count,), -torch.inf, dtype=torch.float64, device=device)
     iterations, queries = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
     rows = torch.arange(count, device=device)
+    finite = torch.ones((), dtype=torch.bool, device=device)
     for attempt in attempts:
         if leave:
             rows = rows[batches.still_needed(~done[rows], count)]
         if not len(rows):
             break
         tried = attempt(rows)
-        succeeded, loss = judge(network.predict(model, tried.images, highest), rows)
+        logits = network.predict(model, tried.images, highest)
+        finite &= logits.sum().isfinite()
+        succeeded, loss = judge(logits, rows)
         active = ~done[rows]
         better = active & (succeeded | (loss > largest[rows]))
         images = images.index_copy(0, rows, torch.where(better.view(-1, 1, 1, 1), tried.images, images[rows]))
@@ -47,6 +49,7 @@ def worst(
         iterations[rows] += tried.iterations * counted
         queries[rows] += (tried.queries + 1) * counted
         done[rows] |= succeeded & active
+    checks.check_finite(finite)
     return Perturbed(images, iterations, queries)
 
 
@@ -73,5 +76,4 @@ def drawn(
 
 
 def check_draws(draws: int) -> None:
-    if draws < 1:
-        raise Problem(f"attack: draws is a whole number from 1, not {draws}")
+    checks.check_whole(draws=draws)

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 
+from robustloss.attacks.parts import checks
 from robustloss.code import nearest
 from robustloss.errors import Problem
 
@@ -118,6 +119,8 @@ def choose(norm: str, epsilon: float | None) -> type[Linf] | type[L2]:
     """The kind of ball that an attack's setting `norm` names; refuses an `epsilon` that is no radius of it."""
     if norm not in BALLS:
         raise Problem(f"attack: there is no norm '{norm}'{nearest(norm, BALLS)}")
+    if epsilon is not None:
+        checks.check_numbers(epsilon=epsilon)
     if epsilon is not None and norm == "linf" and epsilon > 1:
         raise Problem(f"attack: epsilon is a fraction of the pixel range: write 8/255, not {epsilon:g}")
     if epsilon is not None and not 0 < epsilon < float("inf"):

@@ -29,13 +29,18 @@ class Loss(NamedTuple):
     value: Function
 
 
-def choose(loss: str | list[dict]) -> Loss:
+# Losses that know no class, and so no target either.
+WITHOUT_CLASSES = ("all_one", "negative_entropy")
+
+
+def choose(loss: str | list[dict], target: str | int | None = None) -> Loss:
     """The loss of a setting: a name, or the terms of a training objective (see `objectives`).
 
     "cross_entropy" is the library's, as published, "exact_cross_entropy" and "scaled_cross_entropy" do not underflow;
     "margin" and "dlr" set the label against the strongest other class; "true_logit" is -z_y, on the head
-    `max_mahalanobis` the adaptive objective ||z - mu_y||² of pang2020, whose pairwise form is "margin". Raises Problem
-    for anything else.
+    `max_mahalanobis` the adaptive objective ||z - mu_y||² of pang2020, whose pairwise form is "margin". "all_one" and
+    "negative_entropy" (ding2025) are descended, towards the uniform prediction, whatever the label: what is climbed is
+    sum_i log f_i, and -sum_i f_i log f_i. Raises Problem for anything else, and for these two with a `target`.
     """
     if isinstance(loss, list | tuple):
         value, direction = objectives.from_terms(loss)
@@ -47,9 +52,13 @@ def choose(loss: str | list[dict]) -> Loss:
         "true_logit": Loss(_of_one_class(true_logit), _of_one_class(true_logit_value)),
         "margin": Loss(margin, margin_value),
         "dlr": Loss(dlr, dlr_value),
+        "all_one": Loss(_of_no_class(all_one), _of_no_class(all_one_value)),
+        "negative_entropy": Loss(_of_no_class(entropy), _of_no_class(entropy_value)),
     }
     if not isinstance(loss, str) or loss not in choices:
         raise Problem(f"attack: there is no loss '{loss}'{nearest(loss, [*choices, 'a list of terms'])}")
+    if target is not None and loss in WITHOUT_CLASSES:
+        raise Problem(f"attack: the loss {loss} leads to no class: leave the target out, or set loss: cross_entropy")
     return choices[loss]
 
 
@@ -58,6 +67,10 @@ def _of_one_class(function: Function) -> Function:
     return lambda logits, labels, targets=None: (
         function(logits, labels) if targets is None else -function(logits, targets)
     )
+
+
+def _of_no_class(function: Function) -> Function:
+    return lambda logits, labels, targets=None: function(logits, labels)
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -165,6 +178,11 @@ def all_one(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return 1 - logits.shape[1] * _fine(logits).softmax(1)
 
 
+def all_one_value(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Minus that cross-entropy: sum_i log f_i per sample (N,), at most -K log K, where the prediction is uniform."""
+    return _fine(logits).log_softmax(1).sum(1)
+
+
 def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Down sum_i f_i log f_i, so towards the uniform prediction; the label has no part.
 
@@ -178,6 +196,12 @@ def entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     predicted = logits.argmax(1, keepdim=True)
     direction = logits.scatter(1, predicted, -torch.inf).softmax(1) * (negative_entropy - log_f)
     return direction.scatter_(1, predicted, -direction.sum(1, keepdim=True))
+
+
+def entropy_value(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Minus the negative entropy: -sum_i f_i log f_i per sample (N,), at most log K, where f is uniform."""
+    log_f = _fine(logits).log_softmax(1)
+    return -(log_f.exp() * log_f).sum(1)
 
 
 def _rival(logits, labels, targets) -> torch.Tensor:

@@ -2,7 +2,11 @@
 
 import torch
 
+from robustloss.attacks.parts import checks
 from robustloss.errors import Problem
+
+# How many images show whether a network that an attack does not ask gives logits at all.
+FEW = 8
 
 
 def forward(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, highest: int):
@@ -36,9 +40,24 @@ def predict(model: torch.nn.Module, images: torch.Tensor, highest: int) -> torch
     return logits
 
 
+def clean(model: torch.nn.Module, images: torch.Tensor, highest: int) -> torch.Tensor:
+    """The logits (N, K) of clean images, as `predict`; not finite, or probabilities, they raise Problem as well."""
+    logits = predict(model, images, highest)
+    checks.check_clean(logits)
+    return logits
+
+
+def probe(model: torch.nn.Module, images: torch.Tensor, highest: int) -> None:
+    """Refuse a network as `clean` does, by a few of the images, for attacks that do not ask it otherwise."""
+    clean(model, images[:FEW], highest)
+
+
 def _check(logits: torch.Tensor, count: int, highest: int) -> None:
-    """Refuse what is not logits (count, classes) with a class `highest`."""
-    if logits.ndim != 2 or len(logits) != count:
-        raise Problem(f"attack: the model must return logits ({count}, classes), not {tuple(logits.shape)}")
+    """Refuse what is not logits (count, classes) with a class `highest`, and a network that has no wrong class."""
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != count:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise Problem(f"attack: the model must return logits ({count}, classes), not {found}")
+    if logits.shape[1] < 2:
+        raise Problem("attack: the network has a single class, so there is none to be mistaken for: it needs two")
     if highest >= logits.shape[1]:
         raise Problem(f"attack: class {highest} is not one of the network's {logits.shape[1]} classes, from 0")

@@ -26,9 +26,14 @@ def choose(target: str | int, logits: torch.Tensor, labels: torch.Tensor, genera
     """Target classes (N,), never a sample's label except where `target` is that class.
 
     "random" is uniform over the wrong classes, "second" and "least_likely" the wrong class of largest and of smallest
-    logit.
+    logit. A `target` that is the label of all samples raises Problem.
     """
     if isinstance(target, int):
+        if (labels == target).all():
+            raise Problem(
+                f"attack: the target {target} is the label of every image, so there is nothing to reach: name another "
+                "class, or attack images of other classes"
+            )
         return torch.full_like(labels, target)
     truth = labels[:, None]
     if target == "second":
@@ -54,10 +59,13 @@ def query(
     generator: torch.Generator,
     highest: int,
 ) -> torch.Tensor | None:
-    """The targets (N,) of the setting `target` for clean images, at the cost of one query; None for None."""
+    """The targets (N,) of the setting `target` for clean images, at the cost of one query; None for None.
+
+    Raises Problem as `choose` and `network.clean` do.
+    """
     if target is None:
         return None
-    return choose(target, network.predict(model, images, highest), labels, generator)
+    return choose(target, network.clean(model, images, highest), labels, generator)
 
 
 def finish(found: Perturbed, images: torch.Tensor, labels: torch.Tensor, aims: torch.Tensor | None) -> Perturbed:
