@@ -263,7 +263,7 @@ def test_the_overview_names_experiments_attacks_and_what_was_not_run(paper):
     assert facts["attacks"] == f"digits: {len(labels)} (bim, fgsm, honest, jsma, mim, pgd) on 140 images"
     assert "cifar100: all" in facts["rows not run"]
     assert (
-        "mnist: COT exact, GCE 1/2, GCE 1/4, GCE 1/5, I-SCE, MMC; mnist-at: GCE 1/3; mnist-best: all"
+        "mnist: COT exact, GCE 1/2, GCE 1/4, GCE 1/5, I-SCE, MMC; mnist-at: GCE 1/3, XE fast; mnist-best: all"
         in facts["rows not run"]
     )
 

@@ -50,7 +50,7 @@ TOGETHER = {
     "pang2020 MNIST and CIFAR-10": pang2020.METHODS["cifar10"],
     "pang2020 CIFAR-100": pang2020.METHODS["cifar100"],
     "pang2020 trained": ("SCE", "MMC-10", *pang2020.TRAINED),
-    "chen2019": ("XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "GCE exact", "COT", "MMC", "I-SCE"),
+    "chen2019": ("XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "GCE exact", "COT", "COT exact", "MMC", "I-SCE"),
 }
 
 

@@ -13,10 +13,13 @@ DASH = "—"
 def draw(
     axis: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], low: float, high: float, digits: int
 ):
-    """Draw `values` (rows, columns) between `low` and `high` with their numbers, a dash for NaN; the image."""
+    """Draw `values` (rows, columns) between `low` and `high` with their numbers; the image.
+
+    NaN is a dash, and no text where there is nothing else.
+    """
     shown = axis.imshow(values, vmin=low, vmax=high, cmap=COLORS, aspect="auto")
     shade = Normalize(low, high)
-    for (row, column), value in np.ndenumerate(values):
+    for (row, column), value in np.ndenumerate(values if np.isfinite(values).any() else values[:0]):
         empty = np.isnan(value)
         text = DASH if empty else f"{value:.{digits}f}".replace("-", "−")
         color = "black" if empty or shade(value) > 0.6 else "white"

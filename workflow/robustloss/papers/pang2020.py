@@ -19,9 +19,12 @@ from robustloss.papers.estimates import Measured
 from robustloss.papers.measured import Run
 from robustloss.papers.ours import Column, Line
 
-LOSSES = ("SCE", "Center", "MMLDA", "L-GM", "MMC-10 rand", "MMC-10", "EMC")
+LOSSES = ("SCE", "Center", "MMLDA", "L-GM", "MMC-10 rand", "MMC-10", "MMC-10 paper", "EMC")
 METHODS = {"mnist": LOSSES, "cifar10": (*LOSSES, "MMC-100"), "cifar100": (*LOSSES, "HMM")}
-TRAINED = ("AT-un SCE", "AT-tar SCE", "AT-un MMC-10", "AT-tar MMC-10")
+TRAINED = (
+    *("AT-un SCE", "AT-tar SCE", "AT-un MMC-10", "AT-tar MMC-10"),
+    *("AT-un MMC-10 adaptive", "AT-tar MMC-10 adaptive"),
+)
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 EPSILONS = ("8", "16", "32")
 
@@ -133,7 +136,7 @@ def transferred(collection: Collection) -> Figure:
     rows = [*METHODS["cifar10"], *TRAINED]
     shares = [[Measure(f"from {source}").of(collection.of(TRANSFER, row)) for source in SOURCES] for row in rows]
     values = np.array([[100 * found.mean if found else ours.NOTHING for found in line] for line in shares])
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axis = figure.subplots()
     shown = matrix.draw(axis, values, rows, SOURCES, low=0, high=100, digits=1)
     axis.set(xlabel="network that the adversarial examples are made on", ylabel="attacked network")

@@ -38,9 +38,10 @@ _LOSSES = (
     (("GCE 1/4",), ("#4fb593", _DOTS, "v")),
     (("GCE 1/5",), ("#8ccdb6", _MIXED, ">")),
     (("COT",), ("#0072b2", _LONG, "X")),
-    (("COT exact",), ("#56b4e9", _DOTS, "X")),
+    (("COT exact",), ("#56b4e9", _DOTS, "P")),
     # Max-Mahalanobis centres, and what else draws features to centres.
     (("MMC", "MMC-10"), ("#e69f00", "-", "p")),
+    (("MMC-10 paper",), ("#cc79a7", _MIXED, "D")),
     (("MMC-10 rand",), ("#b15928", _DASH, "d")),
     (("MMC-100",), ("#6b4400", _DOTS, "P")),
     (("EMC",), ("#999933", _LONG, "H")),
@@ -56,6 +57,8 @@ _LOSSES = (
     (("AT-tar SCE",), ("#cc6677", _DOTS, "8")),
     (("AT-un MMC-10",), ("#005a41", "-", "D")),
     (("AT-tar MMC-10",), ("#44aa99", _DOTS, "X")),
+    (("AT-un MMC-10 adaptive",), ("#0072b2", "-", "P")),
+    (("AT-tar MMC-10 adaptive",), ("#56b4e9", _DOTS, "v")),
 )
 # For whatever else is compared, in this order.
 _OTHERS = (
