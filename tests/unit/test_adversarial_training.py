@@ -39,17 +39,25 @@ def plain_loop(spec, data, optimizer, loss, model) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def textbook_pgd(model, images, labels, loss=F.cross_entropy, sign=1, share=1.0):
-    """Madry et al.'s inner loop without random start, on the network with running statistics."""
+def textbook_pgd(model, images, labels, loss=F.cross_entropy, share=1.0, noise=None, step=STEP, steps=STEPS):
+    """Madry et al.'s inner loop on the network with running statistics, from images moved by `noise` in [-1, 1]."""
     model.eval()
-    adversarial = images.clone()
-    for _ in range(STEPS):
+    adversarial = images.clone() if noise is None else (images + EPSILON * noise.view_as(images)).clamp(0, 1)
+    for _ in range(steps):
         adversarial.requires_grad_()
         (gradient,) = torch.autograd.grad(loss(model(adversarial), labels), adversarial)
-        adversarial = adversarial.detach() + sign * share * STEP * gradient.sign()
+        adversarial = adversarial.detach() + share * step * gradient.sign()
         adversarial = adversarial.clamp(images - share * EPSILON, images + share * EPSILON).clamp(0, 1)
     model.train()
     return adversarial
+
+
+def noises(spec, images=96, values=8 * 8 * 3):
+    """The numbers in [-1, 1] that each batch of a training starts from: a generator an epoch, seeded like its order."""
+    for epoch in range(1, spec["epochs"] + 1):
+        generator = torch.Generator().manual_seed(spec["seed"] * 1_000_003 + epoch)
+        for _ in range(images // spec["batch_size"]):
+            yield 2 * torch.rand(spec["batch_size"], values, generator=generator) - 1
 
 
 def assert_equal(found: dict, expected: dict) -> None:
@@ -76,6 +84,43 @@ def test_pgd_training_is_the_textbook_s(tmp_path, bars, spec):
     assert_equal(found, plain_loop(spec, bars, sgd(model), loss, model))
 
 
+@pytest.mark.parametrize(("step", "steps"), [(STEP, STEPS), (1.25 * EPSILON, 1)], ids=["pgd", "one step"])
+def test_training_from_a_random_start_is_the_textbook_s(tmp_path, bars, spec, step, steps):
+    """Given the same starts; with one step of 1.25 epsilon the cheap variant (Wong, Rice and Kolter 2020)."""
+    perturbation = PGD | {"step_size": step, "steps": steps, "random_start": True}
+    found = trained(tmp_path / "run", bars, spec | {"perturbation": perturbation})
+    model, drawn = start(spec, bars), noises(spec)
+
+    def loss(model, images, labels):
+        adversarial = textbook_pgd(model, images, labels, noise=next(drawn), step=step, steps=steps)
+        return F.cross_entropy(model(adversarial), labels)
+
+    assert_equal(found, plain_loop(spec, bars, sgd(model), loss, model))
+    still = trained(tmp_path / "still", bars, spec | {"perturbation": perturbation | {"random_start": False}})
+    assert any((found[name] - still[name]).abs().max() > 1e-2 for name in found)
+
+
+def test_adaptive_adversaries_of_mmc_go_away_from_the_centre(tmp_path, bars, spec):
+    """Up ||z - mu_y||² (pang2020), where cross-entropy on the same distances has another direction."""
+    head = {"name": "max_mahalanobis", "dimension": 5, "scale": 2}
+    spec |= {"model": spec["model"] | {"head": head}, "objective": [{"loss": "mmc", "weight": 2}]}
+    spec |= {"schedule": {"name": "constant", "rate": 0.01}}
+    found = trained(tmp_path / "run", bars, spec | {"perturbation": PGD | {"loss": "true_logit"}})
+    model = start(spec, bars)
+
+    def distance(logits, labels):
+        return -logits.gather(1, labels[:, None]).sum()
+
+    def loss(model, images, labels):
+        features = model.features(textbook_pgd(model, images, labels, loss=distance))
+        return (features - model.head.centres[labels]).square().sum(1).mean()
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    assert_equal(found, plain_loop(spec, bars, optimizer, loss, model))
+    saturating = trained(tmp_path / "ce", bars, spec | {"perturbation": PGD})
+    assert any((found[name] - saturating[name]).abs().max() > 1e-2 for name in found)
+
+
 def test_adversaries_warm_up_linearly(tmp_path, bars, spec):
     """Radius and step grow with each batch and are whole at the end of the second epoch."""
     spec |= {"epochs": 3}
@@ -93,18 +138,23 @@ def test_adversaries_warm_up_linearly(tmp_path, bars, spec):
     assert any((found[name] - at_once[name]).abs().max() > 1e-2 for name in expected)
 
 
-def test_inner_and_outer_loss_are_chosen_separately(tmp_path, bars, spec):
-    """GCE outside, the margin's opposite inside: the inner loss here is the largest logit, which no objective has."""
+def entropy(logits, labels):
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum()
+
+
+INNER = {"cross_entropy": ({}, F.cross_entropy), "entropy": ({"loss": [{"loss": "entropy", "weight": 1}]}, entropy)}
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_inner_and_outer_loss_are_chosen_separately(tmp_path, bars, spec, inner):
+    """GCE outside; inside cross-entropy, as in chen2019's adversarial training, or entropy."""
     gce = [{"loss": "gce", "weight": 1, "alpha": 0.5}]
-    spec |= {"objective": gce, "perturbation": PGD | {"loss": [{"loss": "entropy", "weight": 1}]}}
-    found = trained(tmp_path / "run", bars, spec)
+    settings, climbed = INNER[inner]
+    found = trained(tmp_path / "run", bars, spec | {"objective": gce, "perturbation": PGD | settings})
     model = start(spec, bars)
 
-    def entropy(logits, labels):
-        return -(logits.softmax(1) * logits.log_softmax(1)).sum()
-
     def loss(model, images, labels):
-        logits = model(textbook_pgd(model, images, labels, loss=entropy))
+        logits = model(textbook_pgd(model, images, labels, loss=climbed))
         p = logits.softmax(1)
         truth = p.gather(1, labels[:, None])[:, 0]
         q = torch.stack([torch.cat([row[:y], row[y + 1 :]]) for row, y in zip(p, labels, strict=True)])
