@@ -15,6 +15,8 @@ from robustloss import checkpoints, code, heads, models
 from robustloss.errors import Problem
 from robustloss.heads import centres
 
+# (s, m) of song2022, Figure 4, at the ends of its ranges and between.
+BONUSES = [(1, 0.02), (1, 0.1), (1.5, 0.06), (2, 0.02), (2, 0.1)]
 HEADS = ["linear", "max_mahalanobis", "gaussian", "cosine", "unit_norm"]
 
 
@@ -260,3 +262,28 @@ def test_arg_max_of_distance_logits_is_the_nearest_centre():
     for name, z in itertools.product(["max_mahalanobis", "gaussian"], [draw(), draw(scale=200.0)]):
         head = build(name).double()
         assert np.array_equal(head(z).argmax(1), cdist(z, head.centres.detach()).argmin(1))
+
+
+def raised(logits: torch.Tensor, s: float, m: float) -> torch.Tensor:
+    """s f + m in place of the largest logit f (song2022, Section 3.2)."""
+    largest = logits.argmax(1, keepdim=True)
+    return logits.scatter(1, largest, s * logits.gather(1, largest) + m)
+
+
+@pytest.mark.parametrize(("s", "m"), BONUSES)
+def test_the_bonus_of_prediction_time_changes_a_decision_only_below_a_bound(s, m):
+    """Never with s = 1, and never where the largest logit is at least -m / (s - 1), 0 among them."""
+    logits = build("unit_norm", 10, 10, linear=False)(draw(20_000, 10))
+    logits = torch.cat([logits, -logits.abs()])
+    changed = raised(logits, s, m).argmax(1) != logits.argmax(1)
+    bound = -math.inf if s == 1 else -m / (s - 1)
+    assert not changed[logits.amax(1) >= bound].any()
+    assert changed.any() == (s > 1)
+
+
+def test_a_decision_that_the_bonus_changes():
+    """Ten negative logits of norm 1, one at -0.300 and nine at -0.318: s = 2 and m = 0.02 make the first -0.580."""
+    logits = torch.tensor([[-0.3] + [-math.sqrt((1 - 0.3**2) / 9)] * 9], dtype=torch.float64)
+    assert torch.allclose(build("unit_norm", 10, 10, linear=False)(logits), logits)
+    assert logits.argmax() == 0 and raised(logits, 1, 0.02).argmax() == 0
+    assert raised(logits, 2, 0.02).argmax() != 0

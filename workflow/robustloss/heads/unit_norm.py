@@ -13,7 +13,9 @@ SMALLEST_NORM = 1e-6
 def head(classes: int, dimension: int, *, linear: bool = True) -> nn.Module:
     """Logits f / ||f||_2 of f = W z + b, or of f = z without `linear`, when the body's last layer is the network's.
 
-    The bonus s f + m that song2022 adds to the largest logit at prediction time changes no decision and is left out.
+    song2022 puts s f + m in place of the largest logit f at prediction time, which is left out: it changes no decision
+    where (s - 1) f + m >= 0, so with s = 1 none at all and with s > 1 none unless every logit is negative, the largest
+    below -m / (s - 1). There it could make another logit the largest.
     """
     if not linear and dimension != classes:
         raise Problem(f"head unit_norm: without `linear` the dimension must be that of {classes} classes: {classes}")
