@@ -62,10 +62,18 @@ class Images:
         else:
             pixels = moved(self.pixels, rows, generator, **self.augmentation)
         pixels = pixels.to(self.device, non_blocking=True)
-        # Stored rows are (height, width, channels): the permuted view is channels_last without a copy.
-        return pixels.permute(0, 3, 1, 2).float().div_(255), self.labels[rows.to(self.device)]
+        return _channels_first(pixels).float().div_(255), self.labels[rows.to(self.device)]
 
     def batches(self, size: int):
         """The images in order, `size` at a time."""
         for rows in torch.arange(len(self), device=self.indices.device).split(size):
             yield self.batch(rows)
+
+
+def _channels_first(pixels: torch.Tensor) -> torch.Tensor:
+    """Rows (n, height, width, channels) as (n, channels, height, width), channels_last in memory, without a copy.
+
+    Of one channel both orders are the same; its strides leave the choice to the weights that it meets.
+    """
+    rows, height, width, channels = pixels.shape
+    return pixels.view(rows, 1, height, width) if channels == 1 else pixels.permute(0, 3, 1, 2)

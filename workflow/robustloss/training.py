@@ -48,9 +48,9 @@ from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
 
-# Each takes the network and a batch and returns the images to train on: (model, images, labels, generator, share) ->
-# images, where `share` is how much of the perturbation's sizes the warm-up has reached.
-Perturb = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Generator, float], torch.Tensor]
+# Each takes a batch and returns the images to train on: (images, labels, generator, share) -> images, where `share` is
+# how much of the perturbation's sizes the warm-up has reached.
+Perturb = Callable[[torch.Tensor, torch.Tensor, torch.Generator, float], torch.Tensor]
 # The settings of an attack that a warm-up starts from nothing.
 SIZES = ("epsilon", "step_size")
 
@@ -72,11 +72,11 @@ def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pre
 def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path | None, watch: Stopwatch, team) -> None:
     identity = checkpoints.identity(directory.name, spec, data)
     objectives = _objectives(spec)
-    perturb = _perturb(spec)
     images = Images(data, "train", where, augmentation=spec.get("augmentation"))
     _check_batches(spec, images, team)
     model, steppers = _start(spec, data, images, pretrained, len(objectives), team)
     history = _resume(directory, identity, model, steppers)
+    perturb = _perturb(spec, model, where)
     updates = list(zip(objectives.values(), steppers, strict=True))
     test = selection.test_images(spec, data, where)
     left = range(len(history) + 1, spec["epochs"] + 1)
@@ -141,19 +141,18 @@ def _both(clean: losses.Loss, perturbed: losses.Loss) -> losses.Loss:
     return total
 
 
-def _perturb(spec: dict) -> Perturb | None:
+def _perturb(spec: dict, model: torch.nn.Module, where: torch.device) -> Perturb | None:
     """What replaces each batch's images before its updates: the perturbed ones, after the clean ones if those count."""
     if "perturbation" not in spec:
         return None
     attack, settings = spec["perturbation"]["name"], settings_of("attacks", spec["perturbation"])
     check_settings(f"perturbation {attack}", plugin("attacks", attack), "perturb", settings)
-    perturb = attacks.load(attack)
+    perturb, frozen = attacks.load(attack), models.Frozen(model, where)
 
-    def perturbed(model, images, labels, generator, share):
+    def perturbed(images, labels, generator, share):
         sizes = {name: share * settings[name] for name in SIZES if name in settings}
-        with _precision(spec, images.device):
-            frozen = models.evaluation_copy(model, images.device)
-            found = perturb(frozen, images, labels, generator, **settings | sizes).images
+        with _precision(spec, where):
+            found = perturb(frozen.refresh(), images, labels, generator, **settings | sizes).images
         return torch.cat([images, found]) if "clean" in spec else found
 
     return perturbed
@@ -170,7 +169,7 @@ def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, 
     """The network and as many optimisers, all of them of all its weights."""
     torch.manual_seed(spec["seed"])
     model = models.build(spec["model"], len(data.classes), data.image_shape, pretrained)
-    model = model.to(images.device, memory_format=torch.channels_last)
+    model = models.quicken(model).to(images.device, memory_format=models.memory_format(model, images.device))
     if spec["model"]["mean"] == "pixels":
         models.set_pixel_mean(model, images)
     model = team.together(model, images.device)
@@ -196,7 +195,7 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None,
         inputs, labels = (whole[part] for whole in images.batch(batch, moves))
         share = len(labels) / len(batch)
         if perturb is not None:
-            inputs = perturb(model, inputs, labels, draws, _share(spec, before, steps))
+            inputs = perturb(inputs, labels, draws, _share(spec, before, steps))
             labels = labels.repeat(len(inputs) // len(labels))
         for which, (objective, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:

@@ -16,7 +16,10 @@ from robustloss import heads
 from robustloss.code import check_settings, plugin, settings_of
 from robustloss.errors import Problem
 from robustloss.images import Images
+from robustloss.models.frozen import Frozen as Frozen
 from robustloss.models.frozen import evaluation_copy as evaluation_copy
+from robustloss.models.quick import memory_format as memory_format
+from robustloss.models.quick import quicken as quicken
 
 # Bytes that are summed up at a time for the mean per pixel; no sum over so many leaves int32, twice as fast as int64.
 BLOCK = 2**23
