@@ -327,6 +327,38 @@ def test_arcface_is_the_published_formula():
     assert found == pytest.approx(-log_softmax(logits, 1)[np.arange(300), labels].mean())
 
 
+# Cosines of five samples with five classes; the labels are the diagonal. Under a margin of 0.5 the third and the fourth
+# angle pass pi, under 0.35 the third alone.
+COSINES = [
+    [0.9, -0.2, 0.1, 0.3, -0.5],
+    [0.4, 0.2, -0.7, 0.6, 0.0],
+    [-0.3, 0.5, -0.95, 0.25, 0.1],
+    [0.1, -0.1, 0.35, -0.88, 0.7],
+    [0.05, 0.15, -0.25, 0.45, -0.87],
+]
+
+
+@pytest.mark.parametrize(
+    ("scale", "margin", "expected"),
+    [
+        (64, 0.5, [0.0000000156, 57.2302532131, 108.1416173479, 116.4616172355, 92.7922186253]),
+        (16, 0.35, [0.0018433705, 12.0095496507, 25.1400106988, 27.0360080223, 22.9909860765]),
+    ],
+)
+def test_arcface_has_the_values_of_its_authors_implementation(scale, margin, expected):
+    """Cross-entropies of the logits that recognition/arcface_torch/losses.py gave, in float64, for these cosines.
+
+    deepinsight/insightface at commit 2e2e8c97c7bc3e79a4d5403ae12cd5dd2bd69658.
+    """
+    head = build({"name": "cosine", "scale": scale})
+    logits = scale * torch.tensor(COSINES, dtype=torch.float64)
+    found = [
+        objective("arcface", margin=margin)(row[None], torch.tensor([label]), head=head).item()
+        for label, row in enumerate(logits)
+    ]
+    assert np.allclose(found, expected, rtol=0, atol=1e-9)
+
+
 def test_arcface_without_a_margin_is_cross_entropy():
     head = build({"name": "cosine"})
     z, labels = draw(classes=D)[0], draw()[1]
