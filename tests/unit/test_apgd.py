@@ -74,14 +74,99 @@ def test_halving_steps_converge_where_the_optimum_is_inside_the_ball():
     settings = {"epsilon": 0.1, "loss": "margin", "stop": False}
     found = perturb(model.eval(), images, labels, seeded(), **settings).images
     assert (found - summit).abs().mean() < 0.1 / 20
-    # A single halving, at 7 of 8 steps, is not enough.
-    short = perturb(model, images, labels, seeded(), **settings, steps=8, rho=0.01).images
+    # Two halvings, after 1 and 2 of 3 steps, are not enough.
+    short = perturb(model, images, labels, seeded(), **settings, steps=3).images
     assert (short - summit).abs().mean() > 0.1 / 20
 
 
-def test_checkpoints_are_the_paper_s():
-    assert apgd.checkpoints(100) == [0, 22, 41, 57, 70, 80, 87, 93, 99]
-    assert apgd.checkpoints(10) == [0, 3, 5, 6, 7, 8, 9, 10, 10]
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        # int(0.22 n), then shorter by int(0.03 n) each but at least int(0.06 n) long, all of these at least 1.
+        (1, [1]),
+        (4, [1, 2, 3, 4]),
+        (10, [2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (20, [4, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]),
+        (50, [11, 21, 30, 38, 45]),
+        (100, [22, 41, 57, 70, 80, 87, 93, 99]),
+        (1000, [220, 410, 570, 700, 800, 870, 930, 990]),
+    ],
+)
+def test_checkpoints_are_the_authors(steps, expected):
+    assert apgd.checkpoints(steps) == expected
+
+
+class Seen(torch.nn.Module):
+    """Keeps the images that the network was asked about."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body, self.seen = body, []
+        self.eval()
+
+    def forward(self, images):
+        self.seen.append(images.detach().clone())
+        return self.body(images)
+
+
+@pytest.mark.parametrize(("norm", "order"), [("linf", torch.inf), ("l2", 2)])
+def test_climbs_start_at_random_points_of_the_surface(norm, order):
+    model, (images, labels) = Seen(linear(classes=5)), draw(200, classes=5, margin=0.3)
+    perturb(model, images, labels, seeded(), epsilon=0.1, steps=1, norm=norm, stop=False)
+    noise = (model.seen[1] - images).flatten(1)
+    assert torch.allclose(noise.norm(p=order, dim=1), torch.tensor(0.1, dtype=noise.dtype), rtol=0, atol=1e-12)
+    assert (noise.abs() >= 0.1 - 1e-12).sum(1).max() <= 1
+    # In each value the mean of 200 is within four standard deviations of 0.
+    assert (noise.mean(0).abs() < 4 * noise.std(0) / 200**0.5).all()
+
+
+def textbook(model, image, start, label, epsilon, steps, loss):
+    """A climb in Linf by the authors' rules, of one image; of its iterates the one of the largest margin."""
+
+    def ask(point):
+        point = point.detach().requires_grad_()
+        logits = model(point)
+        (gradient,) = torch.autograd.grad((logits * loss.direction(logits.detach(), label)).sum(), point)
+        tried.append((margin(model, point, label).item(), point.detach()))
+        return loss.value(logits.detach(), label).item(), gradient
+
+    def inside(point):
+        return point.clamp(image - epsilon, image + epsilon).clamp(0, 1)
+
+    tried, x, before = [], start, start
+    value, gradient = ask(x)
+    values, size, best = [value], 2 * epsilon, (value, x, gradient)
+    reduced, best_then, last = True, value, 0
+    for step in range(1, steps + 1):
+        share = 0.75 if step > 1 else 1.0
+        ahead = inside(x + size * gradient.sign())
+        x, before = inside(x + share * (ahead - x) + (1 - share) * (x - before)), x
+        value, gradient = ask(x)
+        values.append(value)
+        if value > best[0]:
+            best = value, x, gradient
+        if step in apgd.checkpoints(steps):
+            rises = sum(values[at] > values[at - 1] for at in range(last + 1, step + 1))
+            reduced = rises <= 0.75 * (step - last) or (not reduced and best[0] <= best_then)
+            best_then, last = best[0], step
+            if reduced:
+                size, (_, x, gradient) = size / 2, best
+    return max(tried, key=lambda found: found[0])[1]
+
+
+@pytest.mark.parametrize("steps", [7, 30])
+@pytest.mark.parametrize("loss", ["exact_cross_entropy", "dlr"])
+def test_a_climb_is_that_of_the_textbook(loss, steps):
+    model = Seen(copy.deepcopy(digits.network("robust")).double())
+    images, labels = (part[:12] for part in digits.held_out())
+    images = images.double()
+    found = perturb(model, images, labels, seeded(), epsilon=0.17, steps=steps, loss=loss, stop=False)
+    rows = zip(*(part.split(1) for part in (images, model.seen[1], labels)), strict=True)
+    climbed = gradients.choose(loss)
+    expected = torch.cat([textbook(model.body, *row, epsilon=0.17, steps=steps, loss=climbed) for row in rows])
+    clean = margin(model.body, images, labels) > margin(model.body, expected, labels)
+    expected = torch.where(clean.view(-1, 1, 1, 1), images, expected)
+    assert torch.allclose(found.images, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -158,7 +243,7 @@ def test_repeated_calls_agree_bit_by_bit_and_other_seeds_do_not():
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("loss", ["dlr", "margin"])
+@pytest.mark.parametrize("loss", ["scaled_cross_entropy", "dlr", "margin"])
 @pytest.mark.parametrize("targets", [None, 3])
 @pytest.mark.parametrize("scale", [2.0**-7, 2.0**7])
 def test_scale_of_the_logits_has_no_part(loss, targets, scale):
@@ -170,8 +255,21 @@ def test_scale_of_the_logits_has_no_part(loss, targets, scale):
     assert torch.equal(first, other)
 
 
+@pytest.mark.parametrize(("loss", "targets"), [("scaled_cross_entropy", None), ("dlr", None), ("dlr", 3)])
+def test_success_is_the_same_at_every_scale_of_the_logits(loss, targets):
+    model, (images, labels) = digits.network("robust"), digits.held_out()
+    settings = {"epsilon": 0.17, "steps": 20, "loss": loss, "targets": targets}
+    rates = [
+        digits.robust_accuracy("robust", perturb(net, images, labels, seeded(), **settings).images)
+        for net in (model, *(Scaled(model, scale) for scale in (0.01, 0.1, 10, 100)))
+    ]
+    assert 0.2 < rates[0] < 0.8
+    assert max(rates) - min(rates) <= 0.01
+
+
 @pytest.mark.parametrize("targets", [None, 3])
 def test_large_logits_do_not_hide_a_sample_from_the_exact_cross_entropy(targets):
+    """It turns into the margin, which is as strong but not the same."""
     model, (images, labels) = digits.network("robust"), digits.held_out()
     settings = {"epsilon": 0.17, "steps": 40, "targets": targets}
     first, other = (

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustloss import attacks
-from robustloss.attacks import expectation
+from robustloss.attacks.parts import answers
 from robustloss.errors import Problem
 
 EPSILON = 0.1
@@ -98,7 +98,7 @@ def test_the_mean_of_many_answers_has_the_gradient_that_one_hides(drawn):
 
 def test_the_mean_is_that_of_the_logits(drawn):
     steady, images, _ = drawn
-    mean = expectation.Mean(Flickering(steady.weights, steady.bias, seeded(5)), 4)
+    mean = answers.Mean(Flickering(steady.weights, steady.bias, seeded(5)), 4)
     again = Flickering(steady.weights, steady.bias, seeded(5))
     assert torch.allclose(mean(images), sum(again(images) for _ in range(4)) / 4)
     assert not mean.training

@@ -27,10 +27,12 @@ def perturb(
 ) -> Perturbed:
     """Adversarial images: of the clean image and all iterates, the one whose largest wrong logit exceeds z_y most.
 
-    `restarts` climbs of `steps` steps from random points of the ball, which is of radius `epsilon` in `norm`: "linf", a
-    fraction of the pixel range, or "l2". The steps are the paper's: with momentum, at first 2 epsilon long, and halved
-    at a checkpoint if since the last one fewer than the share `rho` of the steps raised the loss, or neither the best
-    loss rose nor the step size fell; the climb then goes on from its best point.
+    `restarts` climbs of `steps` steps from random points of the surface of the ball, which is of radius `epsilon` in
+    `norm`: "linf", a fraction of the pixel range, or "l2". The steps are with momentum, at first 2 epsilon long, and
+    halved at a checkpoint if since the last one no more than the share `rho` of the steps raised the loss, or if
+    neither the best loss rose nor, at the last one, the step size fell; the climb then goes on from its best point.
+    Starts, checkpoints, "no more" where the paper has "fewer", and that the second rule spares the first checkpoint are
+    as in the authors' code. (There the first step always counts as a rise, or with "dlr" mostly not; here as it is.)
 
     `loss` is "exact_cross_entropy" (which does not underflow, see `gradients`), "cross_entropy", "dlr" or "margin".
     `targets` n makes of each restart n climbs, one towards each of the n wrong classes that are most likely for the
@@ -52,7 +54,7 @@ def perturb(
         inside = around[samples]
         climbers = Rows(
             samples,
-            inside.start(drawn[samples, numbers // several]),
+            inside.start(_outermost(drawn[samples, numbers // several], norm)),
             torch.full_like(merit[samples], -torch.inf),
             labels=labels[samples],
             aims=None if aims is None else aims[samples, numbers % several],
@@ -65,13 +67,25 @@ def perturb(
 
 
 def checkpoints(steps: int) -> list[int]:
-    """At which steps the step size is looked at: 0, 22 % of them, then intervals 3 % shorter each, of 6 % at least."""
-    percent, interval, found = 0, 22, []
-    while percent < 100:
-        found.append(-(-percent * steps // 100))
-        percent += interval
-        interval = max(interval - 3, 6)
+    """After which steps the step size is looked at: 22 % of them, then intervals 3 % shorter each, of 6 % at least.
+
+    All of these are rounded down to whole steps, and at least one, as in the authors' code; the paper rounds the sums.
+    """
+    interval, shorter, shortest = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    at, found = interval, []
+    while at <= steps:
+        found.append(at)
+        interval = max(interval - shorter, shortest)
+        at += interval
     return found
+
+
+def _outermost(numbers: torch.Tensor, norm: str) -> torch.Tensor:
+    """Uniform numbers (n, numbers) such that `start` makes points of the ball's surface, less what [0, 1] cuts off."""
+    if norm == "l2":
+        return torch.cat([torch.ones_like(numbers[:, :1]), numbers[:, 1:]], 1)
+    centred = numbers - 0.5
+    return centred.div_(2 * centred.abs().amax(1, keepdim=True)).add_(0.5)
 
 
 def _climb(model, state, samples, loss, epsilon, steps, rho, stop, highest) -> Results:
@@ -109,7 +123,7 @@ def _begin(state, epsilon) -> None:
     images, nothing = state.found, state.merit
     state.images = state.previous = state.best_images = images
     state.best_gradient = torch.zeros_like(images)
-    state.value, state.best_value, state.value_before = -nothing, nothing, -nothing
+    state.value, state.best_value, state.value_before = -nothing, nothing, nothing
     state.rises, state.halved = torch.zeros_like(state.row), torch.zeros_like(state.moving)
     state.step_size = images.new_full((len(images), 1, 1, 1), 2 * epsilon)
 
@@ -127,7 +141,7 @@ def _compare(state, value, gradient) -> None:
 def _halve(state, enough: float) -> None:
     """The two conditions at a checkpoint, after which the climb goes on from its best point."""
     stuck = ~state.halved & (state.best_value == state.value_before)
-    state.halved = (state.rises < enough) | stuck
+    state.halved = (state.rises <= enough) | stuck
     state.value_before, state.rises = state.best_value, torch.zeros_like(state.rises)
     state.step_size = torch.where(state.halved.view(-1, 1, 1, 1), state.step_size / 2, state.step_size)
     state.images = _where(state.halved, state.best_images, state.images)

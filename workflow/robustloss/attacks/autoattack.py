@@ -36,9 +36,10 @@ def perturb(
     targeted DLR is not defined, the margin z_t - z_y takes its place. (The published version climbs plain
     cross-entropy, which underflows where logits are large.) `epsilon` is a fraction of the pixel range.
 
-    `iterations` and `queries` are sums over the attacks, `broken_by` counts in ATTACKS. Raises Problem for settings or
-    inputs out of range, for any other number of targets than wrong classes allow, for probabilities in place of logits,
-    and for logits or gradients that are not finite.
+    `iterations` and `queries` are sums over the attacks, `broken_by` counts in ATTACKS. A network that answers
+    at random is believed at once: `worst_case` asks it more often. Raises Problem for settings or inputs out of range,
+    for more targets than wrong classes but the standard 9, for probabilities in place of logits, and for logits or
+    gradients that are not finite.
     """
     _check_settings(targets, steps, queries)
     highest = checks.check_inputs(model, images, labels)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from robustloss import attacks
-from robustloss.attacks.parts import checks, network
+from robustloss.attacks.parts import answers, checks
 from robustloss.attacks.parts.perturbed import Perturbed
 
 
@@ -25,24 +25,7 @@ def perturb(
     """
     checks.check_whole(draws=draws)
     highest = checks.check_inputs(model, images, labels)
-    if not _is_random(model, images, highest):
+    if not answers.are_random(model, images, highest):
         return attacks.run(attack, model, images, labels, generator)
-    found = attacks.run(attack, Mean(model, draws), images, labels, generator)
+    found = attacks.run(attack, answers.Mean(model, draws), images, labels, generator)
     return found._replace(queries=found.queries * draws)
-
-
-class Mean(nn.Module):
-    """The mean of the logits (N, K) of `draws` passes; in evaluation mode, as the network is."""
-
-    def __init__(self, model: nn.Module, draws: int) -> None:
-        super().__init__()
-        self.model, self.draws = model, draws
-        self.train(model.training)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.model(images) for _ in range(self.draws)]).mean(0)
-
-
-def _is_random(model: nn.Module, images: torch.Tensor, highest: int) -> bool:
-    few = images[: network.FEW]
-    return not torch.equal(network.predict(model, few, highest), network.predict(model, few, highest))

@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-from robustloss.attacks.parts import checks, network
+from robustloss.attacks.parts import answers, checks, gradients, network
 from robustloss.attacks.parts.perturbed import Perturbed
 from robustloss.code import check_settings, members_of, nearest, plugin, plugins, settings_of
 from robustloss.errors import Problem
@@ -18,8 +18,15 @@ def perturb(
     *,
     attacks: list,
     epsilon: float | None = None,
+    draws: int = 10,
 ) -> Perturbed:
-    """Adversarial images of the first of `attacks` that each sample does not survive; of the last one where all fail.
+    """Adversarial images of the first of `attacks` that each sample does not survive, else the worst of all of them.
+
+    The worst image of a sample that survives is the one of the largest margin max_{j != y} z_j - z_y, the clean one
+    among them. A network that answers at random is judged by the mean of the logits of `draws` passes, so that no
+    sample counts as broken, and is kept from the attacks that follow, by the luck of one draw; the attacks themselves
+    see single draws, unless they are wrapped in `expectation`. Its answer to another draw may then still be another, on
+    images near the boundary.
 
     `attacks` is a list of attacks with their settings, {"name": "pgd", "epsilon": 0.1, ...}, in the order in which they
     are tried: cheap ones first, since each is given only what the ones before left. Where one takes an epsilon and
@@ -30,24 +37,30 @@ def perturb(
     """
     attacks = members_of({"attacks": attacks} | ({} if epsilon is None else {"epsilon": epsilon}))
     _check(attacks)
+    checks.check_whole(draws=draws)
     highest = checks.check_inputs(model, images, labels)
-    left = (network.clean(model, images, highest).argmax(1) == labels).nonzero()[:, 0]
-    adversarial = images.clone()
-    iterations, queries = (torch.zeros_like(labels) for _ in range(2))
+    judge, passes = model, 1
+    if answers.are_random(model, images, highest):
+        judge, passes = answers.Mean(model, draws), draws
+    clean = network.clean(judge, images, highest)
+    left = (clean.argmax(1) == labels).nonzero()[:, 0]
+    adversarial, largest = images.clone(), gradients.margin_value(clean, labels)
+    iterations, queries = torch.zeros_like(labels), torch.full_like(labels, passes)
     broken_by = torch.full_like(labels, -1)
-    queries += 1
     for number, spec in enumerate(attacks):
         rows = left[labels[left] != _target(spec)]
         if not len(rows):
             continue
         attack = importlib.import_module(plugin("attacks", spec["name"])).perturb
         found = attack(model, images[rows], labels[rows], generator, **settings_of("attacks", spec))
-        adversarial[rows] = found.images
         iterations[rows] += found.iterations
-        queries[rows] += found.queries
-        logits = network.predict(model, found.images, highest)
+        queries[rows] += found.queries + passes
+        logits = network.predict(judge, found.images, highest)
         checks.check_finite(logits.isfinite().all())
-        broken_by[rows[logits.argmax(1) != labels[rows]]] = number
+        broken, margin = logits.argmax(1) != labels[rows], gradients.margin_value(logits, labels[rows])
+        worse = broken | (margin > largest[rows])
+        adversarial[rows[worse]], largest[rows[worse]] = found.images[worse], margin[worse]
+        broken_by[rows[broken]] = number
         left = left[broken_by[left] < 0]
     return Perturbed(adversarial, iterations, queries, broken_by)
 
