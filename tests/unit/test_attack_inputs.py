@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from small_networks import Function, problem, seeded
+from small_networks import Function, predictions, problem, seeded
 from torch import nn
 
 from robustloss import attacks
 from robustloss.attacks.parts import checks, network
+from robustloss.code import plugins
 
 BALL = {"epsilon": 0.1}
 STEPS = BALL | {"step_size": 0.05, "steps": 2}
@@ -185,3 +186,57 @@ def test_a_network_that_is_not_asked_is_probed_with_few_images():
     model = Function(logits)
     network.probe(model, draw(40)[0], 3)
     assert model.asked == network.FEW
+
+
+# Whatever has a ball, in both norms, and what only keeps to images.
+BALLS = {name: (spec, torch.inf, 0.1) for name, spec in ATTACKS.items() if spec.get("epsilon") == 0.1}
+BALLS |= {
+    "fab without a ball": ({"name": "fab", "steps": 5}, torch.inf, 1),
+    "pgd l2": ({"name": "pgd", **STEPS, "norm": "l2", "epsilon": 0.3, "random_start": True, "restarts": 3}, 2, 0.3),
+    "apgd l2": ({"name": "apgd", "norm": "l2", "epsilon": 0.3, "steps": 10, "restarts": 2}, 2, 0.3),
+    "apgd targeted": ({"name": "apgd", **BALL, "steps": 10, "targets": 3, "loss": "dlr"}, torch.inf, 0.1),
+    "fab l2": ({"name": "fab", "norm": "l2", "epsilon": 0.3, "steps": 5, "restarts": 2}, 2, 0.3),
+    "transfer": ({"name": "transfer", "attack": FGSM}, torch.inf, 0.1),
+    "expectation": ({"name": "expectation", "draws": 2, "attack": FGSM}, torch.inf, 0.1),
+    "worst_case": (
+        {"name": "worst_case", **BALL, "attacks": [FGSM, {"name": "square", "queries": 20}]},
+        torch.inf,
+        0.1,
+    ),
+    "noise": (ATTACKS["noise"], torch.inf, 1),
+    "rotation": (ATTACKS["rotation"], torch.inf, 1),
+    "jsma": (ATTACKS["jsma"], torch.inf, 1),
+    "simba": ({"name": "simba", "step": 0.2, "queries": 50}, torch.inf, 1),
+    "simba dct": ({"name": "simba", "step": 0.2, "queries": 50, "basis": "dct"}, torch.inf, 1),
+    "deepfool": ({"name": "deepfool"}, torch.inf, 1),
+    "carlini_wagner": ({"name": "carlini_wagner", "steps": 20, "search_steps": 2}, torch.inf, 1),
+}
+# It has steps of half its epsilon, and no ball.
+BALLS["sign_unprojected"] = (ATTACKS["sign_unprojected"], torch.inf, 2 * 0.1 / 2)
+
+
+def test_every_attack_is_held_to_its_ball():
+    assert {spec["name"] for spec, _, _ in BALLS.values()} == set(plugins("attacks"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", BALLS)
+def test_adversarial_images_are_images_and_in_the_ball(name, dtype):
+    spec, order, radius = BALLS[name]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 32), nn.ReLU(), nn.Linear(32, CLASSES)).to(dtype).eval()
+    # A third of the values are at each end of [0, 1], where the ball is cut.
+    images = (3 * torch.rand(40, 1, 6, 6, generator=seeded(1), dtype=dtype) - 1).clamp(0, 1)
+    labels = (predictions(model, images) + (torch.arange(40) < 4)) % CLASSES
+    before = images.clone()
+    if name == "transfer":
+        spec = spec | {"source": Function(lambda x: model(0.5 + (x - 0.5) / 2))}
+    found = attacks.run(spec, model, images, labels, seeded()).images
+    assert torch.equal(images, before)
+    assert found.dtype == dtype
+    assert found.shape == images.shape
+    assert not found.requires_grad
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert (found - images).any()
+    assert (found - images).flatten(1).norm(p=order, dim=1).max() <= radius + 1e-6
