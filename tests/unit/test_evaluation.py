@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from robustloss import batch_sizes, checkpoints, evaluation, features, models, outcomes, training
+from robustloss import batch_sizes, checkpoints, evaluation, features, latent, models, outcomes, training
+from robustloss.audit import stage
 from robustloss.errors import Problem
 from robustloss.files import read_json, write_record
 
@@ -67,6 +68,29 @@ def test_summary_of_features_is_the_mean_of_its_epochs(run, bars):
     assert summary["accuracy"]["last"] == pytest.approx(accuracies[-1])
     assert summary["accuracy"]["last_low"] <= accuracies[-1] <= summary["accuracy"]["last_high"]
     assert (summary["majority"], summary["count"]) == (pytest.approx(1 / 3), 60)
+
+
+def test_a_run_that_kept_its_best_epoch_is_measured_after_that_one(tmp_path, bars, spec):
+    """The second of four: the rate grows a hundredfold after it, and what was learnt is lost."""
+    schedule = {"name": "multistep", "rate": 0.02, "epochs": [2], "factor": 100}
+    run = tmp_path / "run"
+    training.train(spec | {"keep": "best", "schedule": schedule}, bars, run, "cpu")
+    kept = read_json(run / "run.json")["kept"]
+    assert kept["epoch"] == 2 and kept["test_accuracy"] > max(kept["test_accuracies"][2:]) + 0.2
+    features.measure(run, bars, run / "features", "cpu")
+    assert {row["epoch"] for row in rows(run / "features" / "epochs.csv")} == {"2"}
+    summary = read_json(run / "features" / "features.json")["summary"]["test"]
+    assert summary["accuracy"]["last"] == pytest.approx(kept["test_accuracy"])
+    for epochs in ("all", "last", "best"):
+        evaluation.attack(run, bars, PGD | {"epochs": epochs}, run / epochs, "cpu")
+        assert [row["epoch"] for row in rows(run / epochs / "epochs.csv")] == ["2"]
+    transferred = {key: value for key, value in PGD.items() if key in ("name", "epsilon", "step_size", "steps")}
+    spec = {"name": "transfer", "source": "run", "attack": transferred, "split": "evaluation", "count": None}
+    evaluation.attack(run, bars, spec | {"epochs": "last"}, run / "transfer", "cpu")
+    stage.audit(run, bars, {"split": "test", "epsilon": 0.1, "count": 4}, run / "audit", "cpu")
+    latent.measure(run, bars, {"name": "latent", "split": "test", "count": 60}, run / "latent", "cpu")
+    predictions = np.load(run / "latent" / "arrays.npz")["predictions"]
+    assert np.array_equal(predictions, logits_of(run, bars, 2, "test").argmax(1))
 
 
 def test_classes_count_every_image(run, bars):

@@ -112,7 +112,7 @@ def _machine(environment: dict) -> str:
 
 
 def _trained(runs: Sequence[Run]) -> str:
-    epochs = " or ".join(str(count) for count in sorted({run.last_epoch for run in runs}))
+    epochs = " or ".join(str(count) for count in sorted({run.trained_epochs for run in runs}))
     return f"{len(runs)} networks, {epochs} epochs, {seeds(runs)}" if runs else ""
 
 

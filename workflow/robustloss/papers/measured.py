@@ -67,6 +67,11 @@ class Run:
     measured: dict[str, Path]
 
     @property
+    def trained_epochs(self) -> int:
+        """For how many epochs the network was trained."""
+        return self.record["spec"]["epochs"]
+
+    @property
     def last_epoch(self) -> int:
         """Number of the last epoch whose network was kept; the first is 1."""
         return max(_kept(self.record))

@@ -231,7 +231,7 @@ def _last_error(collection: Collection, runs: Sequence[Run]) -> Measured | None:
 
 
 def _seconds(collection: Collection, runs: Sequence[Run]) -> Measured | None:
-    return estimates.value(runs, lambda run: run.record["environment"]["seconds"] / run.last_epoch)
+    return estimates.value(runs, lambda run: run.record["environment"]["seconds"] / run.trained_epochs)
 
 
 def _pgd(collection: Collection, name: str, kind: str) -> tuple[DataFrame, Styler]:
