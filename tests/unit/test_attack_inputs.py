@@ -148,6 +148,16 @@ def test_a_target_that_is_every_label_is_refused_and_else_its_images_stay(name):
         ("multi_targeted", {"targets": 2.0}, "targets is a whole number from 1, not 2.0"),
         ("multi_targeted", {"epsilon": "1"}, "epsilon is a number"),
         ("apgd", {"epsilon": None}, "epsilon is a number"),
+        (
+            "apgd",
+            {"epsilon": 8, "norm": "l2"},
+            "epsilon is an L2 norm of images in [0, 1], which here differ by at most 6",
+        ),
+        (
+            "fab",
+            {"epsilon": 8, "norm": "l2"},
+            "epsilon is an L2 norm of images in [0, 1], which here differ by at most 6",
+        ),
         ("apgd", {"restarts": 1.5}, "restarts is a whole number from 1, not 1.5"),
         ("apgd", {"rho": "1"}, "rho is a number"),
         ("fab", {"epsilon": "8/255"}, "epsilon is a number"),

@@ -262,7 +262,7 @@ def test_bad_settings_are_refused_in_one_sentence(settings, sentence):
     [
         (lambda x: x.mean((2, 3)) * float("nan"), "NaN or infinite"),
         (lambda x: x.mean((1, 2, 3)), "must return logits"),
-        (lambda x: x.mean((2, 3))[:, :1], "class 2 is not one of the network's 1 classes"),
+        (lambda x: x.mean((2, 3))[:, :2], "class 2 is not one of the network's 2 classes"),
     ],
 )
 def test_networks_that_cannot_be_attacked_are_refused_in_one_sentence(output, sentence):

@@ -43,6 +43,8 @@ def perturb(
     _check_settings(epsilon, steps, restarts, targets, rho)
     ball, climbed = balls.choose(norm, epsilon), gradients.choose(loss, targets)
     highest = checks.check_inputs(model, images, labels)
+    if norm == "l2":
+        checks.check_l2_sizes(epsilon, epsilon, images)
     clean = network.forward(model, images, labels, highest)[1].detach()
     checks.check_clean(clean)
     aims = None if targets is None else margins.likeliest(clean, labels, targets)

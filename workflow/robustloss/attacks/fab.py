@@ -43,6 +43,8 @@ def perturb(
     _check_settings(epsilon, steps, restarts, targets, alpha_max, eta, beta, stop)
     ball = balls.choose(norm, epsilon)
     highest = checks.check_inputs(model, images, labels)
+    if norm == "l2" and epsilon is not None:
+        checks.check_l2_sizes(epsilon, epsilon, images)
     clean = network.clean(model, images, highest)
     targets = min(MOST_TARGETS, clean.shape[1] - 1) if targets is None else targets
     aims = margins.likeliest(clean, labels, targets)
