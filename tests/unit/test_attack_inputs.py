@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_networks import Function, predictions, problem, seeded
 from torch import nn
+from torch.nn import functional
 
 from robustloss import attacks
 from robustloss.attacks.parts import checks, network
@@ -250,3 +251,21 @@ def test_adversarial_images_are_images_and_in_the_ball(name, dtype):
     assert found.max() <= 1
     assert (found - images).any()
     assert (found - images).flatten(1).norm(p=order, dim=1).max() <= radius + 1e-6
+
+
+@pytest.mark.parametrize("name", ["fgsm", "bim", "pgd", "mim", "sai_fgsm"])
+def test_looking_at_the_outputs_costs_no_pass(name):
+    """They are called for every batch of adversarial training."""
+    model, (images, labels) = Function(logits), draw()
+    attacks.run(
+        ATTACKS[name] | ({} if name != "sai_fgsm" else {"stop_at_boundary": False}), model, images, labels, seeded()
+    )
+    assert model.asked == len(images) * ATTACKS[name].get("steps", 1)
+
+
+@pytest.mark.parametrize("name", ["pgd", "apgd", "square", "noise draws", "expectation", "worst_case"])
+def test_a_network_that_is_random_by_its_own_code_is_attacked(name):
+    torch.manual_seed(0)
+    model = Function(lambda images: functional.dropout(logits(images), 0.3, training=True))
+    found = attacks.run(ATTACKS[name], model, *draw(), seeded())
+    assert found.images.shape == draw()[0].shape
