@@ -217,6 +217,36 @@ def test_a_model_that_two_experiments_share_is_trained_once(base):
     assert names(changed, "again")["CE"] == names(changed)["1"]
 
 
+def test_a_run_that_keeps_its_best_epoch_says_so_in_its_name():
+    plan = planned(papers=["chen2019"], scale="paper", seeds=[0])
+    rows = plan.manifests["chen2019"]["rows"]
+    best, last = (rows[experiment]["GCE 1/3"][0]["run"] for experiment in ("mnist-best", "mnist"))
+    assert json.loads(plan.runs[best]) == json.loads(plan.runs[last]) | {"keep": "best"}
+    assert "-best-" in best and "best" not in last
+
+
+def test_figure_4_of_chen2019_is_trained_with_the_radius_of_its_caption():
+    plan = planned(papers=["chen2019"], scale="paper", seeds=[0])
+    manifest = plan.manifests["chen2019"]
+    figure = manifest["figures"]["figure4"]
+    for row in figure["rows"]:
+        (run,) = manifest["rows"][figure["experiment"]][row]
+        assert json.loads(plan.runs[run["run"]])["perturbation"]["epsilon"] == 0.02
+        (table,) = manifest["rows"]["cifar10-at"][row]
+        assert json.loads(plan.runs[table["run"]])["perturbation"]["epsilon"] == 8 / 255
+
+
+def test_adversaries_of_mmc_climb_the_adaptive_loss_where_the_row_says_so():
+    plan = planned(papers=["pang2020"], scale="paper", seeds=[0])
+    rows = plan.manifests["pang2020"]["rows"]["cifar10-at"]
+    for goal, target in (("un", {}), ("tar", {"target": "random"})):
+        adaptive, usual = (
+            json.loads(plan.runs[rows[f"AT-{goal} MMC-10{name}"][0]["run"]]) for name in (" adaptive", "")
+        )
+        assert adaptive == usual | {"perturbation": usual["perturbation"] | {"loss": "true_logit"}}
+        assert target.items() <= adaptive["perturbation"].items()
+
+
 def test_an_audit_is_named_by_its_settings_and_its_source(base):
     rows = base.manifests["ding2025"]["rows"]
     audited = {label: run["audit"] for label, (run,) in rows["table3"].items() if "audit" in run}

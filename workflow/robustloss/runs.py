@@ -318,8 +318,8 @@ def _slug(spec: dict) -> str:
     network = [model["name"], *([f"{model['head']['name']}{model['head']['dimension']}"] if "head" in model else [])]
     updates = [_terms(spec["objective"]), *(["then", _terms(spec["then"])] if "then" in spec else [])]
     adversaries = [spec["perturbation"]["name"]] if "perturbation" in spec else []
-    schedule = spec["schedule"]["name"]
-    return "-".join([spec["data"]["name"], *network, *updates, *adversaries, schedule, f"s{spec['seed']}"])
+    schedule = [spec["schedule"]["name"], *(["best"] if spec.get("keep") == "best" else [])]
+    return "-".join([spec["data"]["name"], *network, *updates, *adversaries, *schedule, f"s{spec['seed']}"])
 
 
 def _terms(terms: list[dict]) -> str:
