@@ -1,5 +1,7 @@
 """DeepFool for L2: steps to the nearest of the linearised class boundaries (Moosavi-Dezfooli et al. 2016)."""
 
+from typing import NamedTuple
+
 import torch
 
 from robustloss.attacks.parts import batches, checks, gradients, margins, network
@@ -11,6 +13,28 @@ STEPS = ("exact", "unnormalised")
 # Steps aim past the boundary by this share of the clean margin: where the box cuts each of them short, their sum only
 # approaches the boundary itself.
 PAST = 1e-3
+# A class is passed over whose gradient must have grown by this factor, beside the growth of the nearest one's, for its
+# boundary to be nearer.
+GROWTH = 10
+
+
+class Planes(NamedTuple):
+    """What is known of the linearised boundaries of n samples to their R rivals at an iterate; changed in place.
+
+    `gaps` (n, R) are |f|, and `norms` (n, R) are |w| where a class was `asked` (n, R), else what they were before, inf
+    where that is unknown. Of the nearest so far, `shortest` (n,) is the distance, `way` the step to it, and `growth`
+    (n,) how much |w| has grown, at least 1. `normed` says whether a step is |f| w / |w|².
+    """
+
+    labels: torch.Tensor
+    rivals: torch.Tensor
+    gaps: torch.Tensor
+    norms: torch.Tensor
+    asked: torch.Tensor
+    shortest: torch.Tensor
+    growth: torch.Tensor
+    way: torch.Tensor
+    normed: bool
 
 
 def perturb(
@@ -28,11 +52,14 @@ def perturb(
 
     f = z_k - z_y and w, its gradient at the last iterate, are those of the wrong class k whose linearised boundary is
     nearest: the smallest |f| / |w|, of all classes or of the `candidates` most likely for the clean image (the paper
-    took 10). An iterate is x + (1 + `overshoot`) r cut to [0, 1], and x + r is cut too, of which the paper says
-    nothing; so |f| is taken up to a point past the boundary by a thousandth of the clean margin. A sample leaves at its
-    first iterate that is misclassified by more than rounding, or from which no class has a gradient: there, where all
-    features of a network may be 0, and at the last iterate any misclassification counts. An image that is misclassified
-    when clean stays as it is, and so does one that no iterate misclassifies; nothing is random.
+    took 10). After the first step a class is passed over that would be the nearest only if its |w| had grown tenfold
+    since it was last looked at, beside the growth of the nearest one's; few are left, and each costs a backward pass.
+
+    An iterate is x + (1 + `overshoot`) r cut to [0, 1], and x + r is cut too, of which the paper says nothing; so |f|
+    is taken up to a point past the boundary by a thousandth of the clean margin. A sample leaves at its first iterate
+    that is misclassified by more than rounding, or from which no class has a gradient: there, where all features of a
+    network may be 0, and at the last iterate any misclassification counts. An image that is misclassified when clean
+    stays as it is, and so does one that no iterate misclassifies; nothing is random.
 
     `step` "unnormalised" is for replication only: r <- r + |f| w / |w|, the fault of a public implementation
     (gongzhitaao/tensorflow-adversarial, with `steps` 3 and `overshoot` 0.01) that song2022 may have used. Where
@@ -42,7 +69,7 @@ def perturb(
     """
     _check_settings(steps, overshoot, candidates, step)
     highest = checks.check_inputs(model, images, labels)
-    adversarial, moved, rivals = images.clone(), torch.zeros_like(images), None
+    adversarial, moved, rivals, norms = images.clone(), torch.zeros_like(images), None, None
     rows, moving = torch.arange(len(images), device=images.device), torch.ones_like(labels, dtype=torch.bool)
     reached = torch.zeros_like(moving)
     iterations, queries = torch.zeros_like(labels), torch.zeros_like(labels)
@@ -52,6 +79,7 @@ def perturb(
         if rivals is None:
             rivals = margins.likeliest(logits.detach(), labels, candidates, "candidates")
             past = -PAST * gradients.margin_value(logits.detach(), labels)
+            norms = torch.full_like(past, torch.inf)[:, None].repeat(1, rivals.shape[1])
         queries[rows] += moving
         wrong = _misclassified(logits.detach(), labels[rows], by_rounding=taken in (0, steps))
         reached[rows] |= moving & wrong
@@ -66,14 +94,15 @@ def perturb(
             # Another forward pass of those that go on is cheaper than a backward pass per class of all.
             rows, moving = rows[kept], moving[kept]
             inputs, logits = network.forward(model, adversarial[rows], labels[rows], highest)
-        way, stuck, sound = _nearest(inputs, logits, labels[rows], rivals[rows], past[rows], step)
+        planes = _planes(logits.detach(), inputs, labels[rows], rivals[rows], norms[rows], past[rows], step)
+        sound = _nearest(planes, model, inputs, logits, moving, highest)
+        norms[rows], stuck = planes.norms, planes.shortest.isinf()
         finite &= sound
         reached[rows] |= moving & stuck & _misclassified(logits.detach(), labels[rows], by_rounding=True)
         moving &= ~stuck
         iterations[rows] += moving
         clean = images[rows]
-        way.mul_(moving.view(-1, 1, 1, 1)).add_(moved[rows])
-        moved[rows] = way.add_(clean).clamp_(0, 1).sub_(clean)
+        moved[rows] = planes.way.add_(moved[rows]).add_(clean).clamp_(0, 1).sub_(clean)
         adversarial[rows] = torch.add(clean, moved[rows], alpha=1 + overshoot).clamp_(0, 1)
     checks.check_finite(finite)
     return Perturbed(torch.where(reached.view(-1, 1, 1, 1), adversarial, images), iterations, queries)
@@ -85,27 +114,63 @@ def _misclassified(logits, labels, by_rounding: bool) -> torch.Tensor:
     return gradients.margin_value(logits, labels) > margins.rounding(logits)
 
 
-def _nearest(inputs, logits, labels, rivals, past, step):
-    """The step to the nearest linearised boundary, where no class has a gradient, and whether all was finite.
+def _planes(scores, inputs, labels, rivals, norms, past, step) -> Planes:
+    normed = step == "exact"
+    aim = past + 2 * margins.rounding(scores) if normed else torch.zeros_like(past)
+    gaps = torch.stack([aim - gradients.margin_value(scores, labels, rival) for rival in rivals.unbind(1)], 1)
+    far, asked = torch.full_like(past, torch.inf), torch.zeros_like(gaps, dtype=torch.bool)
+    return Planes(labels, rivals, gaps, norms, asked, far, torch.ones_like(past), torch.zeros_like(inputs), normed)
 
-    One class at a time: all at once takes as long and K - 1 times the memory.
+
+def _nearest(planes, model, inputs, logits, moving, highest) -> torch.Tensor:
+    """Find the nearest boundaries of the samples that are `moving` (n,), and tell whether all was finite.
+
+    One class of each sample at a time, the first that which looks nearest: all at once takes as long and K - 1 times
+    the memory, and most samples need few of them.
     """
-    scores = logits.detach()
-    aim = past + 2 * margins.rounding(scores) if step == "exact" else torch.zeros_like(past)
-    shortest = torch.full_like(past, torch.inf)
-    way, sound = torch.zeros_like(inputs), torch.ones((), dtype=torch.bool, device=inputs.device)
-    for rival in rivals.unbind(1):
-        direction = gradients.margin(scores, labels, rival).to(logits.dtype)
-        (gradient,) = torch.autograd.grad(logits, inputs, direction, retain_graph=True)
-        norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3))
-        sound &= norm.sum().isfinite()
-        distance = (aim - gradients.margin_value(scores, labels, rival)) / norm
-        factor = (distance if step == "exact" else distance * norm) / norm
-        nearer = (distance < shortest) & factor.isfinite()
-        shortest = torch.where(nearer, distance, shortest)
-        there = gradient.mul_(factor.to(gradient.dtype).view(-1, 1, 1, 1))
-        way = torch.where(nearer.view(-1, 1, 1, 1), there, way)
-    return way.detach(), shortest.isinf(), sound
+    rows, left = torch.arange(len(moving), device=moving.device), moving
+    finite = torch.ones((), dtype=torch.bool, device=moving.device)
+    while True:
+        finite &= _ask(planes, inputs, logits, rows, left)
+        left = left & _undecided(planes, rows)
+        count = int(left.sum())
+        if not count:
+            break
+        if 2 * count <= len(rows):
+            # Another forward pass of those that go on is cheaper than a backward pass per class of all.
+            kept = left.nonzero()[:, 0]
+            rows, left = rows[kept], left[kept]
+            inputs, logits = network.forward(model, inputs[kept], planes.labels[rows], highest)
+    planes.norms.mul_(torch.where(planes.asked, 1, planes.growth[:, None]))
+    return finite
+
+
+def _ask(planes, inputs, logits, rows, left) -> torch.Tensor:
+    """Look at one more class of each of `rows` (m,) that is `left` (m,), and tell whether its gradient is finite."""
+    expected = planes.gaps[rows] / planes.norms[rows]
+    which = expected.masked_fill_(planes.asked[rows], torch.inf).argmin(1)
+    direction = gradients.margin(logits.detach(), planes.labels[rows], planes.rivals[rows, which]).to(logits.dtype)
+    (gradient,) = torch.autograd.grad(logits, inputs, direction, retain_graph=True)
+    before, gap, shortest = planes.norms[rows, which], planes.gaps[rows, which], planes.shortest[rows]
+    norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3), dtype=before.dtype)
+    distance = gap / norm
+    factor = (distance if planes.normed else gap) / norm
+    nearer = left & (distance < shortest) & factor.isfinite()
+    there = gradient.mul_(factor.to(gradient.dtype).view(-1, 1, 1, 1))
+    planes.way[rows] = torch.where(nearer.view(-1, 1, 1, 1), there, planes.way[rows])
+    planes.shortest[rows] = torch.where(nearer, distance, shortest)
+    planes.growth[rows] = torch.where(nearer, (norm / before).clamp(min=1), planes.growth[rows])
+    # Where there is no gradient now, there may be any at the next iterate.
+    planes.norms[rows, which] = torch.where(left, norm.masked_fill(norm == 0, torch.inf), before)
+    planes.asked[rows, which] |= left
+    return norm.sum().isfinite()
+
+
+def _undecided(planes, rows) -> torch.Tensor:
+    """Of which of `rows` (m,) another class may be nearer."""
+    bounds = planes.gaps[rows] / (planes.norms[rows] * (GROWTH * planes.growth[rows])[:, None])
+    nearer = bounds.clamp_(max=torch.finfo(bounds.dtype).max) < planes.shortest[rows][:, None]
+    return (nearer & ~planes.asked[rows]).any(1)
 
 
 def _check_settings(steps, overshoot, candidates, step) -> None:
