@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 from sklearn.datasets import load_digits
 from small_networks import Function, problem, seeded, smooth, two_classes
 from torch import nn
 from torch.nn import functional as F
 
-from robustloss import audit, checkpoints, models, outcomes, training
+from robustloss import audit, checkpoints, models, outcomes, progress, training
 from robustloss.attacks import pgd
-from robustloss.audit import measurements, stage
-from robustloss.audit.judgement import judge
+from robustloss.audit import hard_label, measurements, stage
+from robustloss.audit.judgement import judge, no_chance
 from robustloss.audit.rules import RULES
 from robustloss.audit.verdict import accuracies, verdict
 from robustloss.errors import Problem
@@ -119,9 +120,42 @@ def test_max_mahalanobis_vanishes_in_float32(digits):
 
 def test_a_quantised_input_has_no_gradient(digits):
     signs = digits.signs(Function(lambda images: digits.plain((8 * images).round() / 8)), digits.plain)
-    assert {"zero_gradient", "noise", "queries", "half", "unbounded", "transfer"} <= flagged(signs)
+    assert {"zero_gradient", "no_rise", "noise", "queries", "queries_alone", "decisions"} <= flagged(signs)
+    assert {"half", "unbounded", "transfer"} <= flagged(signs)
     # Nothing is rounded but the images, so no scale and no precision of the logits helps.
-    assert not {"saturation", "scale"} & flagged(signs)
+    assert not {"saturation", "scale", "unavailable"} & flagged(signs)
+
+
+@pytest.mark.parametrize("cut", ["detached", "numpy"])
+def test_a_network_without_a_gradient_is_attacked_without_one(digits, cut):
+    """Where the graph is cut, and where a pass that is to be differentiated fails."""
+    logits = {
+        "detached": lambda images: digits.plain(images).detach(),
+        "numpy": lambda images: torch.from_numpy(digits.plain(images).numpy()),
+    }
+    signs = digits.signs(Function(logits[cut]), digits.adversarial)
+    assert {"unavailable", "zero_gradient", "noise", "queries", "decisions", "unbounded", "transfer"} <= flagged(signs)
+    assert signs["unavailable"].sentence == "No gradient reaches 145 of 150 images from their logits."
+    assert not {"randomness", "saturation", "scale", "unstable"} & flagged(signs)
+
+
+def test_a_forward_pass_that_computes_gradients_is_seen(digits):
+    """It takes a step towards its own prediction before it answers."""
+
+    def purified(images):
+        with torch.enable_grad():
+            inputs = images.detach().requires_grad_()
+            sure = digits.plain(inputs).log_softmax(1).amax(1).sum()
+            (gradient,) = torch.autograd.grad(sure, inputs)
+        return digits.plain(images + 0.02 * gradient.sign())
+
+    signs = digits.signs(Function(purified))
+    assert "inner_gradients" in flagged(signs) and "unavailable" not in flagged(signs)
+
+
+def test_logits_that_jump_from_point_to_point_are_unstable(digits):
+    rough = Function(lambda images: digits.plain(images) * (1 + torch.sin(1e4 * images.sum((1, 2, 3)))[:, None]))
+    assert {"unstable", "no_rise", "decisions"} <= flagged(digits.signs(rough))
 
 
 def test_dropout_at_test_time_is_random(digits):
@@ -141,6 +175,14 @@ def test_a_hill_that_one_step_clears():
         *grey(lambda images: -1 - (along(images) - 0.2).abs() + 20 * F.relu(along(images) - 0.8)), **QUICK
     )
     assert "one_step" in flagged(found) and "steps" not in flagged(found)
+
+
+def test_a_hill_that_longer_steps_clear():
+    """From the hill a step of a sixteenth of the ball falls short of the slope beyond it, one of a quarter does not."""
+    found = audit.signs(
+        *grey(lambda images: -1 - (along(images) - 0.2).abs() + 20 * F.relu(along(images) - 0.35)), **QUICK
+    )
+    assert "step_size" in flagged(found) and "steps" not in flagged(found)
 
 
 def test_a_success_that_only_short_steps_meet():
@@ -194,7 +236,33 @@ def test_on_a_linear_network_all_radii_are_the_closed_form():
     assert found["pgd_radius_4"].any() and not found["pgd_radius_4"].all()
     for name in ("pgd_restarts", "pgd_twice_restarts", "pgd_exact", "pgd_scale_100", "pgd_scale_0.01", "strong"):
         assert torch.equal(found[name], broken(EPSILON)), name
-    assert not any(found[name].any() for name in ("one_step", "noise", "square", "pgd_twice_steps"))
+    others = ("one_step", "noise", "square", "decisions", "pgd_twice_steps", "pgd_step_sizes", "no_rise")
+    assert not any((found[name] & ~found["pgd"]).any() for name in others)
+
+
+@pytest.mark.parametrize("queries", [30, 1500])
+def test_predictions_alone_lead_to_the_boundary(queries):
+    """A linear network's nearest corner is margin / |w|_1 away: nothing farther off is broken, all nearer by 3 %."""
+    weight = torch.randn(1, 4, 4, generator=seeded(), dtype=torch.float64)
+    images = 0.3 + 0.4 * torch.rand(60, 1, 4, 4, generator=seeded(1), dtype=torch.float64)
+    bias = -0.3 - (images * weight).sum((1, 2, 3)).max()
+    model, labels = two_classes(weight, bias), torch.zeros(60, dtype=torch.int64)
+    nearest = -((images * weight).sum((1, 2, 3)) + bias) / weight.abs().sum()
+    epsilon = nearest.median().item()
+    found = hard_label.breaks(model, images, labels, epsilon, queries, 1)
+    assert not found[nearest > epsilon].any()
+    assert model.asked <= 60 * (queries + hard_label.HALVINGS)
+    assert found[nearest < 0.97 * epsilon].all() == (queries == 1500)
+
+
+def test_the_margin_s_change_is_a_mean_over_points_on_both_sides():
+    """Of a margin that is linear in the mean of an image the change is that of the mean."""
+    images = torch.full((3, 1, 1, 1), 0.5, dtype=torch.float64)
+    model = two_classes(torch.tensor([[[1.0]]], dtype=torch.float64), -1.0)
+    labels = torch.zeros(3, dtype=torch.int64)
+    found = measurements.measure(model, images, labels, seeded(), **QUICK | {"draws": 2000})["instability"]
+    # |d| is 2/255 on average, and the margin 0.5.
+    torch.testing.assert_close(found, torch.full_like(found, 2 / 255 / 0.5), rtol=0.05, atol=0)
 
 
 def test_the_ordinary_attack_is_the_textbook_s():
@@ -273,14 +341,19 @@ def measured(**changed) -> dict[str, np.ndarray]:
         "one_step",
         "noise",
         "square",
+        "decisions",
         "transfer",
+        "pgd_step_sizes",
+        "no_rise",
+        "unavailable",
+        "inner_gradients",
         "zero_gradient",
         "saturated",
         "probabilities",
     ]
     arrays = {name: np.zeros(COUNT, bool) for name in [*quiet, *radii, *scales]}
     arrays |= {name: np.ones(COUNT, bool) for name in ("pgd_half", "pgd_unbounded")}
-    arrays |= {name: np.zeros(COUNT) for name in ("movement", "variation")}
+    arrays |= {name: np.zeros(COUNT) for name in ("movement", "variation", "instability")}
     for name, values in changed.items():
         arrays[name.replace("__", ".")] = values
     return arrays
@@ -295,26 +368,39 @@ def first(count):
 
 # For each sign, what makes `count` images count for it, and how many are not yet enough of 200.
 CASES = {
-    "one_step": (lambda count: {"one_step": first(count)}, 2),
-    "noise": (lambda count: {"noise": first(count)}, 2),
-    "queries": (lambda count: {"square": first(count)}, 4),
-    "radius": (lambda count: {"pgd_radius_0__5": first(count)}, 2),
-    "half": (lambda count: {"pgd_half": ~first(20 + count)}, 2),
-    "unbounded": (lambda count: {"pgd_unbounded": ~first(count)}, 2),
-    "steps": (lambda count: {"pgd_twice_steps": first(count)}, 2),
-    "restarts": (lambda count: {"pgd_twice_restarts": first(count)}, 2),
-    "zero_gradient": (lambda count: {"zero_gradient": first(count)}, 2),
-    "saturation": (lambda count: {"pgd_float64": first(count)}, 2),
-    "scale": (lambda count: {"pgd_scale_0__01": first(count)}, 6),
+    "one_step": (lambda count: {"one_step": first(count)}, 3),
+    "noise": (lambda count: {"noise": first(count)}, 0),
+    "queries": (lambda count: {"square": first(count), "strong": first(count)}, 3),
+    "queries_alone": (lambda count: {"square": first(count)}, 2),
+    "decisions": (lambda count: {"decisions": first(count)}, 3),
+    "radius": (lambda count: {"pgd_radius_0__5": first(count)}, 3),
+    "half": (lambda count: {"pgd_half": ~first(20 + count)}, 0),
+    "unbounded": (lambda count: {"pgd_unbounded": ~first(count)}, 0),
+    "steps": (lambda count: {"pgd_twice_steps": first(count)}, 5),
+    "step_size": (lambda count: {"pgd_step_sizes": first(count)}, 5),
+    "restarts": (lambda count: {"pgd_twice_restarts": first(count)}, 5),
+    "unavailable": (lambda count: {"unavailable": first(count)}, 0),
+    "inner_gradients": (lambda count: {"inner_gradients": first(count)}, 0),
+    "zero_gradient": (lambda count: {"zero_gradient": first(count)}, 0),
+    "saturation": (lambda count: {"pgd_float64": first(count)}, 5),
+    "scale": (lambda count: {"pgd_scale_0__01": first(count)}, 5),
     "silent_success": (
         lambda count: {"pgd": first(count), "pgd_radius_2": first(count), "pgd_radius_4": first(count)},
-        2,
+        5,
     ),
-    "unfinished": (lambda count: {"movement": 0.06 * first(count)}, 10),
-    "randomness": (lambda count: {"variation": 2e-4 * first(count)}, 2),
-    "probabilities": (lambda count: {"probabilities": first(count)}, 2),
-    "transfer": (lambda count: {"transfer": first(count)}, 2),
+    "no_rise": (lambda count: {"no_rise": first(count)}, 5),
+    "unfinished": (lambda count: {"movement": 0.06 * first(count)}, 15),
+    "randomness": (lambda count: {"variation": 2e-4 * first(count)}, 0),
+    "unstable": (lambda count: {"instability": 1.0 * first(count)}, 100),
+    "probabilities": (lambda count: {"probabilities": first(count)}, 5),
+    "transfer": (lambda count: {"transfer": first(count)}, 5),
 }
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.01, 0.05])
+def test_no_chance_is_less_than_one_in_twenty(share):
+    for count in range(30):
+        assert no_chance(count, COUNT, share) == (binom.sf(count - 1, COUNT, share) < 0.05)
 
 
 def test_all_signs_have_a_case():
@@ -332,9 +418,10 @@ def test_a_sign_is_flagged_above_its_threshold_and_alone(name):
 
 
 def test_a_better_loss_of_any_kind_is_a_sign_of_scale():
-    for name in ("scaled", "pgd_scale_100", "pgd_scale_0__1"):
-        assert flagged(judge(measured(**{name: first(7)}), LABELS)) == {"scale"}
-    assert flagged(judge(measured(pgd_exact=first(3)), LABELS)) == {"saturation"}
+    assert set(measurements.SCALES) == {0.01, 0.1, 10, 100}
+    for name in ("scaled", *(f"pgd_scale_{scale:g}".replace(".", "__") for scale in measurements.SCALES)):
+        assert flagged(judge(measured(**{name: first(6)}), LABELS)) == {"scale"}
+    assert flagged(judge(measured(pgd_exact=first(6)), LABELS)) == {"saturation"}
 
 
 def test_what_is_only_harder_at_another_scale_is_no_sign():
@@ -431,13 +518,11 @@ def test_bad_settings_are_refused(digits, changed, sentence):
 
 def test_bad_inputs_are_refused(digits):
     images, labels = digits.images[:4], digits.labels[:4]
-    detached = Function(lambda images: digits.plain(images).detach())
     nothing = Function(lambda images: digits.plain(images) * math.nan)
     cases = {
         "in training mode": (nn.Sequential(digits.plain), images, labels),
         "images must lie in [0, 1], not in [0, 255]": (digits.plain, 255 * images, labels),
         "labels must be int64, not torch.int32": (digits.plain, images, labels.int()),
-        "so there is no gradient": (detached, images, labels),
         "NaN or infinite": (nothing, images, labels),
         "class 12 is not one of the network's 10 classes": (digits.plain, images, labels + 12 - labels.max()),
     }
@@ -494,6 +579,15 @@ def test_a_killed_audit_goes_on_after_its_last_batch(run, bars, monkeypatch):
     assert [path.name for path in (run / "killed" / "samples").iterdir()] == ["epoch-002.npz"]
     whole, killed = (read_json(run / name / "audit.json") for name in ("whole", "killed"))
     assert (whole["signs"], whole["summary"]) == (killed["signs"], killed["summary"])
+
+
+def test_an_audit_says_how_fast_it_goes_and_how_many_withstand(run, bars, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr(stage, "BATCH", 12)
+    audit.audit(run, bars, SPEC, run / "audit", "cpu")
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("batches: ")]
+    worst = 100 * read_json(run / "audit" / "audit.json")["summary"]["robust_accuracy"]["worst_case"]["accuracy"]
+    assert len(lines) == 2 and re.search(f"{worst:.1f} % of 24 images robust, [1-9].* images per second", lines[1])
 
 
 def test_a_defence_and_another_run_belong_to_the_audited_network(run, bars, spec):

@@ -29,7 +29,7 @@ def signs(
     the `settings` of `measurements.measure`: `epsilon`, and, where the defaults do not suit, `steps`, `restarts`,
     `queries` and `draws`. `generator`, on the images' device, is the only source of randomness, by default seeded with
     0. With a `source`, a network on the same images, its adversarial examples are tried too. Raises Problem for inputs
-    and settings out of range, for logits or gradients that are not finite, and for a network without a gradient.
+    and settings out of range, and for logits or gradients that are not finite.
     """
     generator = generator or torch.Generator(images.device).manual_seed(0)
     right = measurements.right(model, images, labels)

@@ -8,8 +8,8 @@ import numpy as np
 from robustloss.audit.measurements import RADII, SCALES
 from robustloss.audit.rules import RULES, Rule
 
-# One or two images may be accidents of their starting points.
-FEWEST = 3
+# What is less likely than this, if no more images than the threshold's share were concerned, is no chance.
+LIKELY = 0.05
 # How much of its rise the best loss may still make in the last quarter of the steps.
 SETTLED = 0.05
 
@@ -18,7 +18,7 @@ Measured = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sign:
-    """What a sign says of a network: flagged if `value` exceeds `threshold`, and on at least three images.
+    """What a sign says of a network: flagged if `value` exceeds `threshold` by more than chance.
 
     `value` and `threshold` are shares of the audited images (for two signs something else, see `rules`); `value` is
     None where there was nothing to measure. `source` is the paper that the sign is from.
@@ -47,10 +47,23 @@ def _sign(name: str, rule: Rule, measured: Measured, labels: np.ndarray) -> Sign
         missing = "no other network was given" if measured else "no image is classified correctly"
         return Sign(name, None, rule.threshold, False, rule.source, {}, f"Not measured, since {missing}.")
     evidence = {**evidence, "images": len(labels)}
-    value = evidence.pop("value", evidence["count"] / len(labels))
-    flagged = value > rule.threshold and evidence["count"] >= FEWEST
+    if "value" in evidence:
+        value = evidence.pop("value")
+        flagged = value > rule.threshold
+    else:
+        value = evidence["count"] / len(labels)
+        flagged = value > rule.threshold and no_chance(evidence["count"], len(labels), rule.threshold)
     sentence = rule.sentence.format(**evidence)
     return Sign(name, value, rule.threshold, flagged, rule.source, evidence, f"{sentence[0].upper()}{sentence[1:]}.")
+
+
+def no_chance(count: int, images: int, share: float) -> bool:
+    """Whether `count` or more of `images` come about with less than 5 % where each counts with probability `share`."""
+    term, fewer = (1 - share) ** images, 0.0
+    for number in range(count):
+        fewer += term
+        term *= share / (1 - share) * (images - number) / (number + 1)
+    return 1 - fewer < LIKELY
 
 
 def _counted(which: Callable[[Measured], np.ndarray]) -> Callable[[Measured, np.ndarray], dict]:
@@ -96,6 +109,11 @@ def _randomness(measured: Measured, labels: np.ndarray) -> dict:
     return {"count": int((apart > RULES["randomness"].threshold).sum()), "value": float(apart.max())}
 
 
+def _unstable(measured: Measured, labels: np.ndarray) -> dict:
+    change = measured["instability"]
+    return {"count": int((change > RULES["unstable"].threshold).sum()), "value": float(change.mean())}
+
+
 def _transfer(measured: Measured, labels: np.ndarray) -> dict | None:
     return {"count": int(measured["transfer"].sum())} if "transfer" in measured else None
 
@@ -104,17 +122,24 @@ _EVIDENCE = {
     "one_step": _counted(lambda measured: measured["one_step"]),
     "noise": _counted(lambda measured: measured["noise"]),
     "queries": _counted(lambda measured: measured["square"]),
+    "queries_alone": _counted(lambda measured: measured["square"] & ~measured["strong"]),
+    "decisions": _counted(lambda measured: measured["decisions"]),
     "radius": _counted(_regressions),
     "half": _half,
     "unbounded": _counted(lambda measured: ~measured["pgd_unbounded"]),
     "steps": _counted(lambda measured: measured["pgd_twice_steps"]),
+    "step_size": _counted(lambda measured: measured["pgd_step_sizes"]),
     "restarts": _counted(lambda measured: measured["pgd_twice_restarts"] & ~measured["pgd_restarts"]),
+    "unavailable": _counted(lambda measured: measured["unavailable"]),
+    "inner_gradients": _counted(lambda measured: measured["inner_gradients"]),
     "zero_gradient": _counted(lambda measured: measured["zero_gradient"]),
     "saturation": _saturation,
     "scale": _scale,
     "silent_success": _counted(lambda measured: measured["pgd"] & ~measured["pgd_last"]),
+    "no_rise": _counted(lambda measured: measured["no_rise"] & ~measured["pgd"]),
     "unfinished": _counted(lambda measured: (measured["movement"] > SETTLED) & ~measured["pgd"]),
     "randomness": _randomness,
+    "unstable": _unstable,
     "probabilities": _counted(lambda measured: measured["probabilities"]),
     "transfer": _transfer,
 }

@@ -1,15 +1,14 @@
 """What the signs of gradient masking are judged by: for each image, what breaks it and what its gradient is like."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from robustloss.attacks import fgsm, multi_targeted, square
-from robustloss.attacks.parts import attempts, checks, gradients, network
-from robustloss.attacks.parts.balls import Linf
+from robustloss.attacks import multi_targeted
+from robustloss.attacks.parts import checks, gradients, network
+from robustloss.audit import availability, weaker
 from robustloss.audit.white_box import WhiteBox
 from robustloss.errors import Problem
 
@@ -18,6 +17,8 @@ RADII = (0.25, 0.5, 2.0, 4.0)
 # Factors of the logits, beside 1.
 SCALES = (0.01, 0.1, 10.0, 100.0)
 PASSES = 5
+# How far from an image the points are at which its margin is looked at: half of 8/255, as in Pintor et al. 2022's code.
+AROUND = 4 / 255
 
 Outcomes = dict[str, torch.Tensor]
 
@@ -38,7 +39,7 @@ def measure(
     *,
     epsilon: float,
     steps: int = 40,
-    restarts: int = 5,
+    restarts: int = 10,
     queries: int = 300,
     draws: int = 50,
 ) -> Outcomes:
@@ -53,30 +54,45 @@ def measure(
       the same loss without underflow
     - pgd_scale_S, scaled: it does where the logits are multiplied by S; up a cross-entropy that has no scale
     - pgd_radius_R, pgd_half, pgd_unbounded: it does in the ball of R epsilons; of 0.5; of 1
-    - pgd_twice_steps, one_step, noise, square, transfer: it fails from all `restarts` points, but twice the steps, one
-      step, one of `draws` corners of the ball, Square with `queries` queries, or an example of `source` does not
+    - pgd_twice_steps, pgd_step_sizes, one_step, noise, square, decisions, transfer: it fails from all `restarts`
+      points, but twice the steps, steps of another size, one step, one of `draws` corners of the ball, Square or RayS
+      with `queries` queries, or an example of `source` does not
     - strong: `scaled`, the margin, or the margin to one wrong class after the other breaks the image
-    - zero_gradient, saturated: cross-entropy has no gradient at the image; 1 - p_y rounds to 0 there
+    - unavailable, inner_gradients: the network gives no gradient, and is attacked as one that is 0; it computes
+      gradients itself, when it is asked for logits
+    - zero_gradient, saturated: cross-entropy's gradient is 0 at the image; 1 - p_y rounds to 0 there
+    - no_rise: the loss is no higher after the last step than at the start
     - probabilities: the logits could be probabilities.
 
     Numbers (N,): movement, the share of its rise that the best loss makes in the last quarter of the steps; variation,
-    how far the normalised logits of five passes are apart. Raises Problem for settings or inputs out of range, for a
-    network that has no gradient, and for logits or gradients that are not finite.
+    how far the normalised logits of five passes are apart; instability, by how much of itself the margin changes at
+    points around the image, on average and at most 1. Raises Problem for settings or inputs out of range, and for
+    logits or gradients that are not finite.
     """
     _check_settings(epsilon, steps, restarts, queries, draws)
     highest = checks.check_inputs(model, images, labels)
     ordinary = WhiteBox(images, labels, _uniform(images, generator), highest, epsilon, steps)
-    found = _gradient(ordinary, model) | _output(ordinary, model) | _climb(ordinary, model)
+    found, model = _availability(ordinary, model)
+    found |= _gradient(ordinary, model) | _output(ordinary, model) | _climb(ordinary, model)
+    found["instability"] = _instability(ordinary, model, generator, draws)
     # Attacks refuse probabilities, which are to be audited all the same: twice as large, they are none.
     attacked = Scaled(model, 2.0) if found["probabilities"].all() else model
     found |= _variants(ordinary, model) | _strong(ordinary, attacked, generator)
     found |= _restarts(ordinary, model, found["pgd"], restarts, generator)
     withstands = ~found["pgd_restarts"]
-    found |= _others(ordinary, attacked, withstands, generator, queries, draws)
+    found |= weaker.others(ordinary, attacked, withstands, generator, queries, draws)
     if source is not None:
         transferred = ordinary.last(source, gradients.choose("scaled_cross_entropy"))
         found["transfer"] = ordinary.wrong(model, transferred) & withstands
     return found
+
+
+def _availability(ordinary: WhiteBox, model) -> tuple[Outcomes, nn.Module]:
+    """Whether there are gradients to be had, and the network to attack."""
+    none, inner = (test(model, ordinary.images) for test in (availability.unavailable, availability.inside))
+    every = torch.ones_like(ordinary.labels, dtype=torch.bool)
+    found = {"unavailable": every & none, "inner_gradients": every & inner}
+    return found, availability.Gradientless(model) if none else model
 
 
 def _gradient(ordinary: WhiteBox, model) -> Outcomes:
@@ -116,7 +132,8 @@ def _climb(ordinary: WhiteBox, model) -> Outcomes:
 
     last = ordinary.last(model, gradients.Loss(direction, gradients.cross_entropy_value))
     watch(network.predict(model, last, ordinary.highest), ordinary.labels)
-    return {"pgd_last": wrong[-1], "pgd": torch.stack(wrong).any(0), "movement": _movement(torch.stack(values))}
+    found = {"pgd_last": wrong[-1], "pgd": torch.stack(wrong).any(0), "movement": _movement(torch.stack(values))}
+    return found | {"no_rise": values[-1] <= values[0]}
 
 
 def _movement(values: torch.Tensor) -> torch.Tensor:
@@ -124,6 +141,21 @@ def _movement(values: torch.Tensor) -> torch.Tensor:
     best = values.cummax(0).values
     late = best[-1] - best[-1 - max(1, (len(best) - 1) // 4)]
     return late / (best[-1] - best[0]).clamp(min=torch.finfo(best.dtype).tiny)
+
+
+def _instability(ordinary: WhiteBox, model, generator, draws: int) -> torch.Tensor:
+    """The mean over 2 `draws` points x + d and x - d of |m(x + d) - m(x)| / |m(x)|, m the margin; at most 1 (N,)."""
+    images, labels = ordinary.images, ordinary.labels
+
+    def margin(points):
+        return gradients.margin_value(network.predict(model, points, ordinary.highest), labels)
+
+    here, change = margin(images), 0
+    for _ in range(draws):
+        move = AROUND * (2 * _uniform(images, generator).view_as(images) - 1)
+        for point in (images + move, images - move):
+            change = change + (margin(point.clamp_(0, 1)) - here).abs()
+    return (change / (2 * draws) / here.abs().clamp(min=torch.finfo(here.dtype).tiny)).clamp(max=1)
 
 
 def _variants(ordinary: WhiteBox, model) -> Outcomes:
@@ -184,39 +216,9 @@ def _restarts(ordinary: WhiteBox, model, broken, restarts, generator) -> Outcome
     return {"pgd_restarts": after[restarts - 1], "pgd_twice_restarts": after[-1]}
 
 
-def _others(ordinary: WhiteBox, model, withstands, generator, queries, draws) -> Outcomes:
-    """What should be no stronger than the ordinary attack, on the images that withstand it."""
-
-    def one_step(few):
-        return fgsm.perturb(model, few.images, few.labels, generator, epsilon=few.epsilon)
-
-    def noise(few):
-        corners = (_corner(few.ball(), generator) for _ in range(draws))
-        return attempts.drawn(model, few.images, few.labels, corners, draws, few.highest)
-
-    def by_queries(few):
-        return square.perturb(model, few.images, few.labels, generator, epsilon=few.epsilon, queries=queries)
-
-    def breaks(attack: Callable) -> torch.Tensor:
-        return ordinary.among(withstands, lambda few: few.wrong(model, attack(few).images))
-
-    twice = 2 * ordinary.steps
-    return {
-        "one_step": breaks(one_step),
-        "noise": breaks(noise),
-        "square": breaks(by_queries),
-        "pgd_twice_steps": ordinary.among(withstands, lambda few: few.breaks(model, steps=twice)),
-    }
-
-
 def _uniform(images, generator) -> torch.Tensor:
     shape = len(images), images[0].numel()
     return torch.rand(shape, generator=generator, dtype=images.dtype, device=generator.device).to(images.device)
-
-
-def _corner(ball: Linf, generator) -> torch.Tensor:
-    coins = torch.rand(ball.centre.shape, generator=generator, device=generator.device).to(ball.centre.device)
-    return torch.where(coins < 0.5, ball.low, ball.high)
 
 
 def _check_settings(epsilon, steps, restarts, queries, draws) -> None:

@@ -15,8 +15,8 @@ class Rule(NamedTuple):
 ATHALYE, CARLINI, PINTOR = "Athalye et al. 2018", "Carlini et al. 2019", "Pintor et al. 2022"
 AUTOATTACK, DISTILLATION = "Croce and Hein 2020", "Carlini and Wagner 2016"
 
-# Thresholds are shares of the audited images, but that of `half`, a share above chance, and of `randomness`, a distance
-# of outputs of norm 1. docs/audit.md says where they come from.
+# Thresholds are shares of the audited images, but that of `half`, a share above chance, of `randomness`, a distance of
+# outputs of norm 1, and of `unstable`, a share of the margin. docs/audit.md says where they come from.
 RULES = {
     "one_step": Rule(
         0.005,
@@ -31,10 +31,22 @@ RULES = {
         "its gradients do not lead where chance leads",
     ),
     "queries": Rule(
-        0.02,
-        f"{ATHALYE}; {AUTOATTACK}",
+        0.005,
+        f"{ATHALYE}; {CARLINI}",
         "an attack by queries breaks {count} of {images} images that withstand the attack by gradients",
         "its outputs show what its gradients hide",
+    ),
+    "queries_alone": Rule(
+        0.002,
+        AUTOATTACK,
+        "an attack by queries breaks {count} of {images} images that withstand all attacks by gradients, up any loss",
+        "its outputs show what its gradients hide",
+    ),
+    "decisions": Rule(
+        0.005,
+        CARLINI,
+        "an attack by predictions alone breaks {count} of {images} images that withstand the attack by gradients",
+        "its predictions show what its gradients hide",
     ),
     "radius": Rule(
         0.005,
@@ -61,14 +73,32 @@ RULES = {
         "twice the steps break {count} of {images} images that withstand the attack",
         "the attack takes too few steps",
     ),
+    "step_size": Rule(
+        0.01,
+        CARLINI,
+        "steps of another size break {count} of {images} images that withstand the attack",
+        "the attack's steps are of the wrong size",
+    ),
     "restarts": Rule(
         0.01,
         CARLINI,
         "twice the restarts break {count} of {images} images that withstand the attack",
         "what the attack finds depends on where it starts",
     ),
+    "unavailable": Rule(
+        0.0,
+        PINTOR,
+        "no gradient reaches {count} of {images} images from their logits",
+        "its gradients are unavailable",
+    ),
+    "inner_gradients": Rule(
+        0.0,
+        AUTOATTACK,
+        "the forward pass itself computes gradients, for {count} of {images} images",
+        "its forward pass computes gradients, which an attack does not see through",
+    ),
     "zero_gradient": Rule(
-        0.01,
+        0.0,
         f"{PINTOR}; {AUTOATTACK}",
         "the gradient of cross-entropy is exactly zero on {count} of {images} images",
         "its gradients are zero",
@@ -80,7 +110,7 @@ RULES = {
         "its gradients vanish in floating point",
     ),
     "scale": Rule(
-        0.03,
+        0.01,
         DISTILLATION,
         "multiplying the logits by a number, which changes no prediction, breaks {count} more of {images} images",
         "the scale of its logits misleads the attack",
@@ -90,6 +120,12 @@ RULES = {
         PINTOR,
         "on {count} of {images} images an iterate is misclassified, but the last one is not",
         "the attack walks past examples that it has found",
+    ),
+    "no_rise": Rule(
+        0.01,
+        CARLINI,
+        "on {count} of {images} images that withstand it the attack's loss ends no higher than it starts",
+        "its gradients do not lead up the loss that they are of",
     ),
     "unfinished": Rule(
         0.05,
@@ -102,6 +138,12 @@ RULES = {
         f"{ATHALYE}; {AUTOATTACK}",
         "five passes give different outputs on {count} of {images} images",
         "its outputs are random, so that an attack has to average over them",
+    ),
+    "unstable": Rule(
+        0.5,
+        PINTOR,
+        "points around them change the margin of {count} of {images} images by more than half",
+        "its outputs change so much from point to point that a gradient says little",
     ),
     "probabilities": Rule(
         0.01,

@@ -10,12 +10,12 @@ from torch import nn
 from robustloss import checkpoints, defences, devices, models, naming, outcomes
 from robustloss.audit import measurements
 from robustloss.audit.judgement import Sign, judge
-from robustloss.audit.verdict import accuracies, verdict
+from robustloss.audit.verdict import accuracies, verdict, withstanding
 from robustloss.code import check_settings, nearest, sources_of
 from robustloss.data.prepared import SPLITS, Prepared
 from robustloss.errors import Problem
 from robustloss.images import Images, spread
-from robustloss.progress import say, track
+from robustloss.progress import Standing, say, track
 from robustloss.provenance import Stopwatch
 
 # Small, since an image is attacked for long: progress shows, and little is lost by a kill.
@@ -84,15 +84,20 @@ def _measure(model, source, images: Images, spec: dict, settings: dict, path: Pa
     generators = [torch.Generator(images.device) for _ in range(2)]
     if "defence" in spec:
         model = defences.build(spec["defence"], model, generators[1])
-    batches = -(-len(images) // BATCH)
-    parts = [path.with_name(f"{path.stem}-batch-{number:05d}.npz") for number in range(batches)]
-    pairs = zip(parts, images.batches(BATCH), strict=True)
-    for number, (part, (inputs, labels)) in enumerate(track(pairs, "batches", batches)):
-        if not part.exists():
-            # Each batch has random numbers of its own, so that one that was measured before a kill changes no other.
-            for generator in generators:
-                generator.manual_seed(number)
-            outcomes.save(part, _measured(model, inputs, labels, generators[0], source, settings))
+    rows = torch.arange(len(images)).split(BATCH)
+    parts = [path.with_name(f"{path.stem}-batch-{number:05d}.npz") for number in range(len(rows))]
+    standing = Standing()
+    for part in parts:
+        if part.exists():
+            standing.known(*_tally(outcomes.load(part)))
+    left = [number for number, part in enumerate(parts) if not part.exists()]
+    for number in track(left, "batches", note=standing.note):
+        # Each batch has random numbers of its own, so that one that was measured before a kill changes no other.
+        for generator in generators:
+            generator.manual_seed(number)
+        found = _measured(model, *images.batch(rows[number]), generators[0], source, settings)
+        outcomes.save(parts[number], found)
+        standing.count(*_tally(found))
     found = [outcomes.load(part) for part in parts]
     names = dict.fromkeys(name for part in found for name in part)
     arrays = {name: np.concatenate([part[name] for part in found if name in part]) for name in names}
@@ -107,6 +112,11 @@ def _measured(model, inputs, labels, generator, source, settings: dict) -> dict[
     if right.any():
         found |= measurements.measure(model, inputs[right], labels[right], generator, source, **settings)
     return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def _tally(found: dict[str, np.ndarray]) -> tuple[int, int]:
+    """How many images withstand all that was tried, and how many there are."""
+    return withstanding(found, "worst_case", int(found["right"].sum())), len(found["labels"])
 
 
 def _judged(found: dict[str, np.ndarray]) -> tuple[dict, list[Sign]]:

@@ -10,13 +10,22 @@ from robustloss.audit.rules import RULES
 # By more than this an accuracy is overstated.
 OVERSTATED = 0.01
 # These signs say why an attack fails, so they come before those that say that it does.
-CAUSES = ("randomness", "probabilities", "saturation", "zero_gradient", "scale")
+CAUSES = (
+    "unavailable",
+    "inner_gradients",
+    "randomness",
+    "unstable",
+    "probabilities",
+    "saturation",
+    "zero_gradient",
+    "scale",
+)
 # What breaks an image within epsilon.
 WITHIN = (
     *("pgd_last", "pgd", "pgd_restarts", "pgd_twice_restarts", "pgd_twice_steps", "pgd_exact", "scaled", "strong"),
     *(f"pgd_scale_{scale:g}" for scale in SCALES),
     *(f"pgd_radius_{radius:g}" for radius in RADII if radius < 1),
-    *("one_step", "noise", "square", "transfer"),
+    *("pgd_step_sizes", "one_step", "noise", "square", "decisions", "transfer"),
 )
 ATTACKS = {
     "clean": (),
@@ -33,13 +42,16 @@ def accuracies(measured: Measured, count: int, correct: int) -> dict[str, dict[s
     `pgd` is the ordinary attack as it is published, one start and the last iterate; `pgd_restarts` any iterate from
     several starts; `strong` the other losses; `worst_case` everything that was tried within epsilon.
     """
-    found = {}
-    for name, attacks in ATTACKS.items():
-        withstands = np.arange(count) < correct
-        for attack in set(attacks) & set(measured):
-            withstands[:correct] &= ~measured[attack]
-        found[name] = outcomes.share(withstands, "accuracy", "accuracy")
-    return found
+    found = {name: np.arange(count) < withstanding(measured, name, correct) for name in ATTACKS}
+    return {name: outcomes.share(withstand, "accuracy", "accuracy") for name, withstand in found.items()}
+
+
+def withstanding(measured: Measured, accuracy: str, correct: int) -> int:
+    """How many of the `correct` images, which are right when clean, count for an accuracy of ATTACKS."""
+    withstand = np.ones(correct, bool)
+    for attack in set(ATTACKS[accuracy]) & set(measured):
+        withstand &= ~measured[attack]
+    return int(withstand.sum())
 
 
 def verdict(signs: list[Sign], robust: dict[str, dict[str, float]]) -> str:

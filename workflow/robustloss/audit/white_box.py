@@ -18,7 +18,7 @@ REACH = 2.5
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """`steps` sign steps of 2.5 epsilon / steps in the Linf balls of `epsilon` around images (N, C, height, width).
+    """`steps` sign steps of `reach` epsilon / steps in the Linf balls of `epsilon` around images (N, C, height, width).
 
     `numbers` (N, values), uniform in [0, 1), place the starts in balls of any radius; `highest` is the highest label.
     """
@@ -29,10 +29,11 @@ class WhiteBox:
     highest: int
     epsilon: float
     steps: int
+    reach: float = REACH
 
     @property
     def step_size(self) -> float:
-        return min(1.0, REACH * self.epsilon / self.steps)
+        return min(1.0, self.reach * self.epsilon / self.steps)
 
     def ball(self) -> Linf:
         return Linf.around(self.images, self.epsilon)

@@ -125,12 +125,14 @@ COUNTS: dict[str, Callable[[dict, DataSet], float]] = {
 
 def audit_passes(spec: dict, data: DataSet) -> float:
     """Passes of one image by an audit: the ordinary attack, its variants and its restarts."""
-    settings = {"steps": 40, "restarts": 5, "queries": 300, "draws": 50} | spec
-    # As it is, exact, in float64 (twice as dear), six radii, four scales, three strong ones, twice the steps, transfer.
-    variants = 1 + 1 + 2 + 6 + 4 + 2 + (data.classes - 1) + 2 + ("source" in spec)
+    settings = {"steps": 40, "restarts": 10, "queries": 300, "draws": 50} | spec
+    # As it is, exact, in float64 (twice as dear), six radii, four scales, three strong ones, twice the steps, steps of
+    # two other sizes, transfer.
+    variants = 1 + 1 + 2 + 6 + 4 + 2 + (data.classes - 1) + 2 + 2 + ("source" in spec)
     restarts = 2 * settings["restarts"] - 1
     climbs = BOTH * settings["steps"] * (variants + restarts)
-    return share("audit") * (climbs + settings["queries"] + settings["draws"])
+    # Two attacks by queries; corners of the ball, and two points around the image for each.
+    return share("audit") * (climbs + 2 * settings["queries"] + 3 * settings["draws"])
 
 
 def measured_passes(spec: dict, data: DataSet) -> float:
