@@ -260,7 +260,7 @@ def test_labels_of_the_pages_are_those_of_the_yaml(studies):
     for data, methods in pang2020.METHODS.items():
         for experiment in (data, f"{data}-pgd"):
             assert set(pang["experiments"][experiment]["rows"]) == set(methods)
-    assert set(pang["experiments"]["cifar10-at"]["rows"]) == {"SCE", *pang2020.TRAINED}
+    assert set(pang["experiments"]["cifar10-at"]["rows"]) == {"SCE", "MMC-10", *pang2020.TRAINED}
     sources = {f"from {source}" for source in pang2020.SOURCES}
     assert set(pang["experiments"][pang2020.TRANSFER]["attacks"]) == sources
     assert set(pang["experiments"][pang2020.TRANSFER]["rows"]) == {*pang2020.METHODS["cifar10"], *pang2020.TRAINED}

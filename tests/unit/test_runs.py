@@ -281,13 +281,31 @@ def test_transfer_names_the_source_s_run_and_climbs_the_source_s_objective():
 
 
 def test_an_ensemble_leaves_out_the_network_s_own_examples(base):
-    (own,), (other,) = (base.manifests["ding2025"]["rows"]["table3"][label] for label in ("1", "6"))
-    members = [
-        [member["name"] for member in json.loads(base.attacks[Path(run["attacks"]["honest"]).name])["attacks"]]
-        for run in (own, other)
+    runs = {label: run for label, (run,) in base.manifests["ding2025"]["rows"]["table3"].items()}
+
+    def sources(label: str) -> list[str]:
+        spec = json.loads(base.attacks[Path(runs[label]["attacks"]["honest"]).name])
+        return [member["source"] for member in spec["attacks"] if member["name"] == "transfer"]
+
+    assert sources("1") == [runs["6"]["run"]]
+    assert sources("6") == [runs["1"]["run"]]
+    assert sources("3") == [runs["1"]["run"], runs["6"]["run"]]
+
+
+@pytest.mark.parametrize("scale", ["demo", "short", "paper"])
+def test_every_network_meets_another_one_s_examples(scale):
+    """Each honest evaluation has an adversarial example from at least one network that is not its own."""
+    found = planned(papers=["ding2025", "song2022", "pang2020", "chen2019"], scale=scale)
+    honest = [
+        json.loads(found.attacks[Path(folder).name])
+        for manifest in found.manifests.values()
+        for rows in manifest["rows"].values()
+        for row in rows.values()
+        for run in row
+        for name, folder in run["attacks"].items()
+        if name.startswith("honest")
     ]
-    assert "transfer" in members[1]
-    assert members[0] == [name for name in members[1] if name != "transfer"]
+    assert honest and all(any("source" in member for member in spec["attacks"]) for spec in honest)
 
 
 def test_the_code_of_an_attack_within_another_is_part_of_its_name(monkeypatch):
