@@ -8,6 +8,7 @@ from minimal_distances import boxed, centres, lengths, linear, rectified
 from small_networks import Function, digits, predictions, problem, seeded, smooth, success, two_classes
 
 from robustloss import attacks
+from robustloss.attacks import deepfool
 
 perturb = attacks.load("deepfool")
 
@@ -30,6 +31,13 @@ def test_linear_network_is_crossed_at_its_nearest_boundary_in_one_step(overshoot
     assert close(lengths(found.images, images), distances.amin(1), overshoot)
     assert (found.iterations == 1).all()
     assert (found.queries == 2).all()
+
+
+def test_without_overshoot_the_distance_is_exact_on_a_linear_network():
+    model, images, labels, distances = linear()
+    ratio = lengths(attack(model, images, labels, overshoot=0).images, images) / distances.amin(1)
+    assert ratio.min() > 1
+    assert ratio.max() < 1.002
 
 
 def test_candidates_are_the_most_likely_wrong_classes_of_the_clean_image():
@@ -56,17 +64,32 @@ def test_a_bounding_box_is_reached_along_the_shortest_way():
     assert (exact > 1.05 * free.abs()).float().mean() > 0.5  # the box mattered
     ratio = lengths(found.images, images) / exact
     assert ratio.min() >= 1
-    assert ratio.max() < 1.021
+    assert ratio.max() < 1.002
 
 
 def test_piecewise_linear_network_is_crossed_near_its_exact_distance():
     model, images, labels, exact = rectified()
     found = attack(model, images, labels, overshoot=0.001)
-    there = predictions(model, found.images) != labels
-    ratio = (lengths(found.images, images) / exact)[there]
-    assert there.double().mean() > 0.9
+    ratio = lengths(found.images, images) / exact
+    assert (predictions(model, found.images) != labels).all()
     assert ratio.min() > 1 - 1e-6
-    assert ratio.median() < 1.02
+    # It adds up steps, each to the nearest boundary as it looks from where it stands: across a bend that is a detour.
+    assert (ratio < 1.02).double().mean() >= 0.9
+    assert ratio.max() < 1.2
+
+
+def test_classes_that_are_passed_over_are_not_the_nearest(monkeypatch):
+    model, images, labels = digits(100)
+    passes = []
+    original = deepfool._ask
+    monkeypatch.setattr(deepfool, "_ask", lambda *given: passes.append(len(given[3])) or original(*given))
+    found, few = attack(model, images, labels), sum(passes)
+    passes.clear()
+    monkeypatch.setattr(deepfool, "GROWTH", float("inf"))
+    all_asked = attack(model, images, labels)
+    assert torch.allclose(found.images, all_asked.images, rtol=0, atol=1e-5)
+    assert torch.equal(found.iterations, all_asked.iterations)
+    assert few < 0.75 * sum(passes)
 
 
 @pytest.mark.parametrize("scale", [1, 100, 0.01])

@@ -12,9 +12,10 @@ from robustloss.errors import Problem
 INSIDE = 0.999
 # Of Adam, as usual.
 BETAS, EPS = (0.9, 0.999), 1e-8
-# A loss or distance falls by at least this share of itself, or a loss by this share of its fall since the start: where
-# pixels are 0 or 1, it falls slowly at first.
-FALL, RECENT = 0.01, 0.2
+# A loss or distance falls by this share of itself, or would until the end at its present pace; before the first success
+# a loss by the smaller share, since gradients may vanish for long before it drops, or by this share of its fall since
+# the start: where pixels are 0 or 1, it falls slowly at first.
+FALL, SLOW, RECENT = 0.03, 5e-4, 0.2
 # Progress is looked at after each of so many parts of the steps, and compared with that so many parts before.
 PARTS, BACK = 10, 2
 
@@ -46,6 +47,7 @@ class Results(NamedTuple):
 class Descent(NamedTuple):
     """Of the samples in the batch: which they are, what is minimised, Adam's moments, and what shows progress.
 
+    `success` tells of successes since the last look, `crossed` of any in this descent by more than rounding.
     `past` (n, BACK, 2) holds the smallest loss and the smallest squared distance at the last looks, the oldest first.
     """
 
@@ -57,6 +59,7 @@ class Descent(NamedTuple):
     mean: torch.Tensor
     square: torch.Tensor
     success: torch.Tensor
+    crossed: torch.Tensor
     first: torch.Tensor
     lowest: torch.Tensor
     past: torch.Tensor
@@ -84,11 +87,12 @@ def perturb(
     changes w `steps` times with `rate` for each of `search_steps` constants c, a sample's own: `first_constant`, ten
     times more until there is a success, and then the middle between the largest without and the smallest with one.
 
-    With `abort_early` a sample ends such a descent where, at the end of a tenth of the steps, nothing has fallen within
-    the last fifth: neither its smallest distance by 1 % nor its smallest loss by 1 %, or by a fifth of the loss's whole
-    fall. A success exceeds `confidence`, a difference of logits, by more than rounding; by less counts where nothing
-    else is found, as where all features of a network are 0. An image that is misclassified when clean stays as it is,
-    and so does one without a success or whose label is the target. Nothing is random but the target "random". Raises
+    With `abort_early` a sample ends such a descent where, at the end of a tenth of the steps, neither its smallest
+    distance nor its smallest loss falls any more: in the last fifth by 3 %, or by as much as makes 3 % until the end if
+    it goes on so, before the first success by 0.05 %, or the loss by a fifth of its whole fall. A success exceeds
+    `confidence`, a difference of logits, by more than rounding; by less counts where nothing else is found, as where
+    all features of a network are 0. An image that is misclassified when clean stays as it is, and so does one without a
+    success or whose label is the target. Nothing is random but the target "random". Raises
     Problem for settings or inputs out of range, and for logits or gradients that are not finite.
     """
     _check_settings(confidence, steps, rate, search_steps, first_constant, target)
@@ -115,6 +119,7 @@ def _descend(settings, results, images, sought, constants):
     """Minimise for one constant (N,) of each sample; who of all had a success (N,), and whether all was finite."""
     reached, finite = torch.zeros_like(sought), torch.ones((), dtype=torch.bool, device=images.device)
     state, best = _start(results, images, sought, constants)
+    part = max(1, settings.steps // PARTS)
     for taken in range(1, settings.steps + 1):
         if not len(state.rows):
             break
@@ -132,14 +137,14 @@ def _descend(settings, results, images, sought, constants):
             state.first.copy_(loss)
         torch.minimum(state.lowest, loss, out=state.lowest)
         finite &= (excess.sum() + gradient.sum()).isfinite()
-        slope = tanh.square_().neg_().add_(1).div_(2 * INSIDE)
-        _step(state, gradient.add_(difference, alpha=2).mul_(slope), taken, settings.rate)
-        if (settings.steps - taken) % max(1, settings.steps // PARTS) == 0:
+        gradient.add_(difference, alpha=2).div_(2 * INSIDE)
+        _step(state, gradient.addcmul_(gradient, tanh.square_(), value=-1), taken, settings.rate)
+        if (settings.steps - taken) % part == 0:
             # Only what it ends in says whether a constant suffices: Adam's first steps are as long for the least one.
             reached[state.rows] = torch.where(state.moving, state.success, reached[state.rows])
             state.success.zero_()
             if settings.abort_early:
-                state, best = _leave(results, state, best)
+                state, best = _leave(results, state, best, (settings.steps - taken) / part)
     _store(results, state, best)
     return reached, finite
 
@@ -157,6 +162,7 @@ def _start(results, images, sought, constants) -> tuple[Descent, Results]:
         mean=torch.zeros_like(clean),
         square=torch.zeros_like(clean),
         success=torch.zeros_like(rows, dtype=torch.bool),
+        crossed=torch.zeros_like(rows, dtype=torch.bool),
         first=none.clone(),
         lowest=none,
         past=none.view(-1, 1, 1).repeat(1, BACK, 2),
@@ -180,6 +186,7 @@ def _record(best, state, pixels, distances, firm, barely) -> Results:
     """Keep what is nearer than the nearest so far, or the first that is firm."""
     success = firm | (barely & ~best.firm)
     state.success.logical_or_(success)
+    state.crossed.logical_or_(firm)
     nearer = success & state.moving & ((distances < best.distances) | (firm & ~best.firm))
     return Results(
         best.classes,
@@ -198,10 +205,10 @@ def _step(state, gradient, taken, rate) -> None:
     state.angles.addcdiv_(state.mean, size, value=-rate / (1 - BETAS[0] ** taken))
 
 
-def _leave(results, state, best) -> tuple[Descent, Results]:
-    """The samples whose loss or distance still falls, and a few others (see `batches`)."""
+def _leave(results, state, best, left) -> tuple[Descent, Results]:
+    """The samples whose loss or distance still falls, and a few others (see `batches`); `left` parts are to come."""
     now = torch.stack([state.lowest, best.distances], 1)
-    least = FALL * now
+    least = torch.where(state.crossed, FALL * BACK / max(left, BACK), SLOW)[:, None] * now
     least[:, 0] = torch.minimum(least[:, 0], RECENT * (state.first - state.lowest))
     falls = (state.past[:, 0] - now > least).any(1)
     past = torch.cat([state.past[:, 1:], now[:, None]], 1)

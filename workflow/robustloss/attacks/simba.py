@@ -38,9 +38,9 @@ def perturb(
     probability in float32 stands still at 1; "probability" takes the latter, as published; "margin" is the largest
     other logit less the label's.
 
-    A sample stops when it is misclassified, so when clean already, or after `queries`, counted as in the published
-    code: one for the clean image, then one for a coordinate whose negative step helps and two for any other. That
-    includes the negative step of a pixel at 0, which changes nothing and is therefore not put to the network.
+    A sample stops when it is misclassified, so when clean already, or after `queries`: one for the clean image, which
+    the published code does not count, and as there one for a coordinate whose negative step helps and two for any
+    other. That includes the negative step of a pixel at 0, which changes nothing and is not put to the network.
     `iterations` counts coordinates. Raises Problem for settings or inputs out of range, and for logits that are not
     finite.
     """
