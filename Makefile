@@ -5,7 +5,7 @@ LIBRARY := PYTHONPATH=workflow $(BIN)/python -m robustloss
 # PAPERS="chen2019 pang2020" as Snakemake takes it.
 CHOSEN = $(if $(PAPERS),"papers=[$(shell echo $(PAPERS) | tr ' ' ',')]")
 
-.PHONY: demo tables attacks publish pull report cost test env lint lock verify
+.PHONY: demo tables attacks publish pull report cost test benchmarks env lint lock verify
 .DEFAULT_GOAL := demo
 
 demo: env
@@ -39,6 +39,11 @@ cost: env
 test: env .venv/peers
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
+# Speed of attacks beside other libraries' and of training, with their tables in results/benchmarks; needs a quiet machine.
+benchmarks: env .venv/peers
+	$(BIN)/python tests/benchmarks/attacks.py
+	$(BIN)/python tests/benchmarks/training.py
+
 env: .venv/ready
 
 .venv/ready: envs/requirements.txt
@@ -48,9 +53,11 @@ env: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt
 	@touch $@
 
-# Other attack libraries, which tests compare with.
-.venv/peers: envs/peers.txt .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/peers.txt
+# Other attack libraries, which tests compare with. pip reads what it builds with from one variable, and from 25.3 on
+# from the other.
+.venv/peers: envs/peers.txt envs/peers-build.txt .venv/ready
+	PIP_CONSTRAINT=envs/peers-build.txt PIP_BUILD_CONSTRAINT=envs/peers-build.txt $(BIN)/python -m pip install \
+		--quiet --disable-pip-version-check --no-deps --require-hashes -r envs/peers.txt
 	@touch $@
 
 verify: env
@@ -67,4 +74,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 		--output-file envs/requirements.txt envs/requirements.in
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
-		--no-deps --output-file envs/peers.txt envs/peers.in
+		--no-deps --build-constraint envs/peers-build.txt --output-file envs/peers.txt envs/peers.in
