@@ -31,9 +31,12 @@ def choose(spec: dict, model: torch.nn.Module, images: Images) -> int:
 
 def passes(spec: dict) -> int:
     """About how often an attack asks the network for each image, from its settings and their defaults."""
+    parts = sum(map(passes, parts_of(spec)))
+    if "attacks" in spec:  # an ensemble, whose draws are for judging its members
+        return parts
     settings = defaults(plugin("attacks", spec["name"]), "perturb") | settings_of("attacks", spec)
     found = math.prod(settings.get(name) or 1 for name in FACTORS)
-    return found * (sum(map(passes, parts_of(spec))) or 1) + (settings.get("queries") or 0)
+    return found * (parts or 1) + (settings.get("queries") or 0)
 
 
 def fitting(need: int, free: int, largest: int) -> int:
