@@ -257,6 +257,23 @@ def test_success_is_what_the_attack_was_to_reach(run, bars, target):
     assert found["success"].any() and not found["success"].all()
 
 
+def test_batches_of_the_target_s_own_images_stay_as_they_are(run, bars, monkeypatch):
+    """One image a batch, so that a third of the batches hold nothing else."""
+    monkeypatch.setattr(batch_sizes, "choose", lambda *_: 1)
+    spec = PGD | {"epsilon": 40 / 255, "step_size": 10 / 255, "epochs": "last", "target": 1}
+    evaluation.attack(run, bars, spec, run / "attacks/a", "cpu")
+    found = outcomes.load(outcomes.outcomes_path(run / "attacks/a", 2))
+    own = found["labels"] == 1
+    assert 0 < own.sum() < len(own)
+    assert not found["linf"][own].any() and not found["queries"][own].any() and found["linf"][~own].all()
+
+
+def test_a_target_that_is_every_image_s_class_is_refused(run, bars):
+    spec = PGD | {"epochs": "last", "target": 0, "count": 1}
+    with pytest.raises(Problem, match=r"attack pgd: all images to attack are of the class 0, which is its target"):
+        evaluation.attack(run, bars, spec, run / "attacks/a", "cpu")
+
+
 def test_margins_are_the_largest_wrong_logit_s_lead(run, bars):
     evaluation.attack(run, bars, PGD | {"epochs": "last"}, run / "attacks" / "pgd", "cpu")
     found = outcomes.load(outcomes.outcomes_path(run / "attacks" / "pgd", 2))

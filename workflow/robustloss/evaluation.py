@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from robustloss import attacks, batch_sizes, checkpoints, defences, devices, models, naming, outcomes
 from robustloss.attacks.parts import gradients
+from robustloss.attacks.parts.perturbed import Perturbed, fixed
 from robustloss.code import settings_of, sources_of
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
@@ -31,6 +32,7 @@ def attack(run: Path, data: Prepared, spec: dict, directory: Path, device: str =
     kept = checkpoints.epochs(record)
     epochs = kept if spec["epochs"] == "all" else kept[-1:]
     images = Images(data, spec["split"], where, _chosen(data, spec))
+    _check_target(spec, images)
     attacked = _resolved(spec, run.parent, data, where)
     for epoch in track(epochs, directory.name):
         path = outcomes.outcomes_path(directory, epoch)
@@ -51,6 +53,14 @@ def _chosen(data: Prepared, spec: dict) -> torch.Tensor:
     """The attacked images: all, or `count` of them."""
     available = len(data.labels(spec["split"]))
     return spread(available, spec["count"] or available)
+
+
+def _check_target(spec: dict, images: Images) -> None:
+    if isinstance(spec.get("target"), int) and bool((images.labels[images.indices] == spec["target"]).all()):
+        raise Problem(
+            f"attack {spec['name']}: all images to attack are of the class {spec['target']}, which is its target, so "
+            "there is nothing to reach: name another class"
+        )
 
 
 def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> dict:
@@ -112,7 +122,7 @@ def _attack_in_batches(model, images: Images, spec: dict, epoch: int, path: Path
 
 def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> dict[str, np.ndarray]:
     clean = _predict(model, inputs, labels, "clean")
-    perturbed = attacks.load(spec["name"])(model, inputs, labels, generator, **settings_of("attacks", spec))
+    perturbed = _perturbed(model, inputs, labels, spec, generator)
     adversarial = _predict(model, perturbed.images, labels, "adversarial")
     difference = (perturbed.images - inputs).flatten(1)
     found = {
@@ -131,6 +141,24 @@ def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> 
     if perturbed.targets is not None:
         found["targets"] = perturbed.targets.to(torch.int16)
     return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def _perturbed(model, inputs, labels, spec: dict, generator: torch.Generator) -> Perturbed:
+    """What the attack makes of a batch; a given target's own images stay as they are.
+
+    An attack refuses images that all are of its target, and neighbours in a split may well be.
+    """
+    settings = settings_of("attacks", spec)
+    perturb, target = attacks.load(spec["name"]), settings.get("target")
+    if not isinstance(target, int):
+        return perturb(model, inputs, labels, generator, **settings)
+    found = fixed(inputs.clone(), 0, 0)._replace(targets=torch.full_like(labels, target))
+    away = (labels != target).nonzero()[:, 0]
+    if len(away):
+        part = perturb(model, inputs[away], labels[away], generator, **settings)
+        for whole, values in zip(found[:3], part[:3], strict=True):
+            whole[away] = values
+    return found
 
 
 def _success(predictions, labels, targets) -> torch.Tensor:
