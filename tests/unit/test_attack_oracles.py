@@ -105,11 +105,11 @@ def check_inside(kind, found, radius=1.0, norm=torch.inf):
     assert moved.norm(norm, dim=1).max() <= radius + 1e-6
 
 
-def check_no_weaker(kind, found, theirs, slack=0.005):
+def check_no_weaker(kind, found, theirs):
     """At most half a point more images right than under the strongest of the others, which is neither none nor all."""
     best = min(still_right(kind, other) for other in theirs)
-    assert best < 1
-    assert still_right(kind, found) <= best + slack + 1e-9
+    assert 0.02 < best < 0.98
+    assert still_right(kind, found) <= best + 0.005 + 1e-9
 
 
 def bounded_peers(kind, attack):
@@ -200,7 +200,7 @@ def test_targeted_pgd_reaches_as_many_targets(kind):
             return (model(found).argmax(1) == aims).double().mean().item()
 
     *last, best = (reached(theirs) for theirs in peers)
-    assert 0.02 < best < 1
+    assert 0.02 < best < 0.98
     for stop, theirs in ((False, max(last)), (True, best)):
         steps = {"step_size": size, "steps": STEPS, "stop_at_success": stop}
         found = ours("pgd", kind, epsilon=radius, target="second", **steps)
@@ -211,14 +211,17 @@ def test_targeted_pgd_reaches_as_many_targets(kind):
 @every_loss
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 def test_apgd_leaves_no_more_images_right(kind, loss):
+    """From the same random points, so that chance has no part: all draw as many numbers from the same seed.
+
+    adversarial-library shares the gradient of DLR among classes of exactly equal logits, where the authors and we take
+    one of them. A network tells only if it has such ties: with MMC on rectified features, where the second and third
+    logits of two images in three are equal, that left 85 % of the images right instead of 90 %, and the margin 62 %.
+    """
     radius = epsilon(kind)
     peers = (
         from_torchattacks(kind, "APGD", eps=radius, steps=STEPS, loss=loss),
         from_adv_lib(kind, "apgd", eps=radius, norm=float("inf"), n_iter=STEPS, loss_function=loss),
     )
-    if (kind, loss) == ("mmc", "dlr"):
-        # There adversarial-library's finds 4 to 7 points more than the authors' way, which ours and the other's are.
-        peers = peers[:1]
     names = {"ce": ("cross_entropy", "exact_cross_entropy"), "dlr": ("dlr",)}
     for name in names[loss]:
         found = ours("apgd", kind, epsilon=radius, steps=STEPS, loss=name)
@@ -227,18 +230,27 @@ def test_apgd_leaves_no_more_images_right(kind, loss):
 
 
 @every_loss
-def test_spsa_leaves_no_more_images_right(kind):
+def test_spsa_leaves_no_more_images_right(kind, monkeypatch):
+    """Along the same random directions as torchattacks', so that chance has no part and what withstands is the same.
+
+    Along others a run of 100 images is 0.5 to 2.5 points better or worse (standard deviation); on average the two are
+    equal. cleverhans starts at a random point and leaves 2 to 13 points more on average.
+    """
     radius, count, steps = epsilon(kind), 100, 10
     size = radius / 4
     common = {"eps": radius, "delta": 0.01, "nb_iter": steps}
-    peers = (
-        from_torchattacks(kind, "SPSA", count, lr=size, nb_sample=64, **common),
-        from_cleverhans(kind, "spsa", count, learning_rate=size, spsa_samples=64, sanity_checks=False, **common),
-    )
+    other = from_cleverhans(kind, "spsa", count, learning_rate=size, spsa_samples=64, sanity_checks=False, **common)
     found = ours("spsa", kind, count, epsilon=radius, step_size=size, steps=steps, samples=64)
+    generator = seeded()
+    monkeypatch.setattr(
+        torch.Tensor, "bernoulli_", lambda signs: signs.copy_(torch.randint(2, signs.shape, generator=generator))
+    )
+    same = from_torchattacks(kind, "SPSA", count, lr=size, nb_sample=64, **common)
     check_inside(kind, found, radius)
-    # All draw at random, by which a few images more or less withstand.
-    check_no_weaker(kind, found, peers, slack=0.05)
+    check_no_weaker(kind, found, [same, other])
+    model, _, labels = right(kind, count)
+    withstands = model(found).argmax(1) == labels
+    assert (found - same)[withstands].abs().max() < 0.001
 
 
 def check_nearest(kind, found, theirs):
@@ -308,28 +320,40 @@ def test_fab_is_no_farther(kind):
 
 
 @every_loss
-def test_square_leaves_no_more_images_right(kind):
+def test_square_leaves_no_more_images_right(kind, monkeypatch):
+    """Also with the places that the others, as the authors' code, leave out: in the last row and the last column.
+
+    Ours leaves 8 to 15 points less than theirs on average, and 2 to 4 less where these get all places; a run is 0.5 to
+    2 points better or worse (standard deviation).
+    """
     radius, queries = epsilon(kind), 300
+    square = functools.partial(from_torchattacks, kind, "Square", eps=radius, n_queries=queries, seed=0)
+    published, drawn = square(), torchattacks.Square.random_int
+    monkeypatch.setattr(torchattacks.Square, "random_int", lambda self, low, high: drawn(self, low, high + 1))
     peers = (
-        from_torchattacks(kind, "Square", eps=radius, n_queries=queries, seed=0),
+        published,
+        square(),
         from_art(kind, "SquareAttack", eps=radius, max_iter=queries, batch_size=COUNT, verbose=False),
     )
     found = ours("square", kind, epsilon=radius, queries=queries)
     check_inside(kind, found, radius)
-    # All three draw at random.
-    assert still_right(kind, found) <= min(still_right(kind, other) for other in peers) + 0.02
+    check_no_weaker(kind, found, peers)
 
 
 @every_loss
 def test_simba_leaves_no_more_images_right(kind):
-    """At as many pixels or more, with no more queries: the other asks about images that it knows already."""
+    """With as many queries for an image that withstands, 51, and no more in all.
+
+    The other asks about both signs of each of its 25 pixels, ours about the second where the first does not help.
+    """
     pixels, count = 25, 60
+    right(kind, count)  # so that what this asks is not counted
     settings = {"attack": "px", "order": "random", "max_iter": pixels, "epsilon": 0.3, "freq_dim": 8, "verbose": False}
     theirs, asked = counted(kind, lambda: from_art(kind, "SimBA", count, probabilities=True, **settings))
     found, own = counted(kind, lambda: ours("simba", kind, count, step=0.3, queries=2 * pixels + 1))
     check_inside(kind, found)
-    assert own <= asked
-    assert still_right(kind, found) <= still_right(kind, theirs)
+    assert own <= asked <= count * (2 * pixels + 1)
+    check_no_weaker(kind, found, [theirs])
 
 
 @every_loss
