@@ -52,7 +52,7 @@ class Submitted:
 
     def interrupt(self) -> int:
         """The exit status after Ctrl-C, typed again after ten seconds: the executor 2.8.0 may swallow it as it asks."""
-        for _ in range(3):
+        for _ in range(8):
             self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.process.wait(10)
