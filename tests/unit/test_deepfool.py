@@ -160,7 +160,7 @@ def test_what_is_misclassified_or_never_will_be_stays_as_it_is():
     assert found.queries[4:].tolist() == [1] * 4
     # The second has no gradient, the third no boundary in [0, 1].
     for never in (
-        lambda x: torch.stack([x.sum((1, 2, 3)) * 0 + 1, x.sum((1, 2, 3)) * 0], 1),
+        lambda x: torch.stack([x.sum((1, 2, 3)) * 0 + 2, x.sum((1, 2, 3)) * 0], 1),
         lambda x: torch.stack([x.mean((1, 2, 3)) + 1, -x.mean((1, 2, 3))], 1),
     ):
         zeros = torch.zeros(len(images), dtype=torch.int64)

@@ -98,6 +98,7 @@ def perturb(
     _check_settings(confidence, steps, rate, search_steps, first_constant, target)
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
     scores = network.forward(model, images, labels, highest)[1].detach()
+    checks.check_clean(scores)
     classes = labels if target is None else targets.choose(target, scores, labels, generator)
     sought = (scores.argmax(1) == labels) & ((classes != labels) | (target is None))
     settings = Settings(model, -1 if target is None else 1, confidence, steps, rate, abort_early, highest)

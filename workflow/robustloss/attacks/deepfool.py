@@ -77,6 +77,7 @@ def perturb(
     for taken in range(steps + 1):
         inputs, logits = network.forward(model, adversarial[rows], labels[rows], highest)
         if rivals is None:
+            checks.check_clean(logits.detach())
             rivals = margins.likeliest(logits.detach(), labels, candidates, "candidates")
             past = -PAST * gradients.margin_value(logits.detach(), labels)
             norms = torch.full_like(past, torch.inf)[:, None].repeat(1, rivals.shape[1])

@@ -49,7 +49,7 @@ def perturb(
     highest = checks.check_inputs(model, images, labels)
     columns, lines = (vectors.to(images) for vectors in bases(*images.shape[2:], basis, low_frequencies))
     order = _orders(generator, len(images), images.shape[1] * len(columns) * len(lines), queries).to(labels.device)
-    logits = network.predict(model, images, highest)
+    logits = network.clean(model, images, highest)
     state = Rows(
         torch.arange(len(images), device=images.device),
         images.clone(memory_format=torch.contiguous_format),
