@@ -38,6 +38,8 @@ class Submitted:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A shell's background job ignores Ctrl-C, and hands that on to whatever it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def said(self) -> str:
@@ -52,7 +54,7 @@ class Submitted:
 
     def interrupt(self) -> int:
         """The exit status after Ctrl-C, typed again after ten seconds: the executor 2.8.0 may swallow it as it asks."""
-        for _ in range(8):
+        for _ in range(3):
             self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.process.wait(10)
