@@ -11,6 +11,8 @@ from robustloss.data import prepared
 from robustloss.evaluation import attack
 from robustloss.features import measure
 from robustloss.files import write_json
+from robustloss.lineage import collected
+from robustloss.provenance import Stopwatch
 from robustloss.publishing import named
 from robustloss.training import train
 
@@ -32,7 +34,9 @@ for paper, manifest in plan.manifests.items():
             import_module(f"robustloss.{spec['name']}").measure(run, data[run.name], spec, folder, "cpu")
     folder = Path("results/papers") / paper
     write_json(folder / "manifest.json", manifest)
+    watch = Stopwatch(collected.modules(paper))
     if paper in sys.argv[1:]:
         papers.render(f"notebooks/{paper}.ipynb", folder / "manifest.json", folder)
     else:
         (folder / f"{paper}.html").write_text("This page stands for the one that takes a while.")
+    collected.write(watch, folder / "manifest.json", Path(f"notebooks/{paper}.ipynb"))

@@ -35,7 +35,7 @@ def test_git_has_the_small_numbers_and_nothing_else(shelf):
     }
     published = [path for path in tracked if path.startswith("results/published/chen2019/")]
     names = {path.rsplit("/", 1)[1] for path in published}
-    assert {"manifest.json", "claims.csv", "comparisons.csv", "images.npz", "table3.csv"} <= names
+    assert {"manifest.json", "claims.csv", "comparisons.csv", "images.npz", "table3.csv", "paper.json"} <= names
     assert {path.rsplit(".", 1)[1] for path in published} == {"json", "csv", "npz"}
     assert [path for path in tracked if path.startswith("data/prepared/")] == [
         f"{folder.relative_to(shelf.folder)}.dvc" for folder in shelf.folder.glob("data/prepared/*/")
@@ -103,6 +103,16 @@ def test_what_was_published_is_not_replaced_by_what_is_damaged(shelf, tmp_path):
     shutil.rmtree(outcome.parent)
     author.library("pull")
     assert outcome.read_bytes() == whole
+
+
+def test_a_table_changed_by_hand_is_not_published(shelf, tmp_path):
+    shutil.copytree(shelf.folder, tmp_path / "author", symlinks=True)
+    author = type(shelf)(tmp_path / "author")
+    table = author.folder / "results/papers/chen2019/tables/table3.csv"
+    table.write_text(table.read_text().replace("0", "1", 1))
+    said = author.library("publish").stderr
+    assert "chen2019 stays as it was published: table3.csv is not as it was made; make it again" in said
+    assert author.run("git", "status", "--porcelain").stdout == ""
 
 
 def test_too_much_for_a_repository(author, monkeypatch):

@@ -10,6 +10,8 @@ from robustloss import evaluation, features, naming, runs, training
 from robustloss.audit import audit
 from robustloss.data import prepared
 from robustloss.files import canonical, read_json, write_json
+from robustloss.lineage import collected
+from robustloss.provenance import Stopwatch
 
 DATA = {"name": "bars"}
 SPEC = {
@@ -47,7 +49,8 @@ def _write() -> runs.Plan:
     rows = {"A": [_measured(plan, data, first, PGD)]}
     transfer = {"name": "transfer", "source": first, "attack": PGD}
     rows["B"] = [_measured(plan, data, second, transfer)]
-    plan.manifests["some2020"] = {"paper": "some2020", "rows": {"main": rows}, "scale": "demo"}
+    reference = "data/reference/some2020.csv"
+    plan.manifests["some2020"] = {"paper": "some2020", "rows": {"main": rows}, "scale": "demo", "reference": reference}
     _paper(Path("results/papers/some2020"), plan.manifests["some2020"], first, second)
     return plan
 
@@ -98,6 +101,11 @@ def _paper(folder: Path, manifest: dict, first: str, second: str) -> None:
     picture = {"data": {"image/png": ""}, "metadata": {"image/png": {"alt": "A figure.", "runs": [second]}}}
     cells = [{"cell_type": "code", "source": 'paper.show("figure1")', "outputs": [picture]}]
     write_json(folder / "some2020.ipynb", {"cells": cells})
+    (folder / "some2020.html").write_text("<p>A page.")
+    for read in ("data/reference/some2020.csv", "notebooks/some2020.ipynb"):
+        Path(read).parent.mkdir(parents=True)
+        Path(read).write_text("")
+    collected.write(Stopwatch(), folder / "manifest.json", Path("notebooks/some2020.ipynb"))
 
 
 def change(path: Path, edit) -> None:

@@ -138,6 +138,23 @@ def test_each_job_is_an_action_from_its_inputs_to_its_files(made, crate):
     }
 
 
+def references(value) -> set[str]:
+    """What an entity refers to, at any depth."""
+    if isinstance(value, dict) and value.keys() == {"@id"}:
+        return {value["@id"]}
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(references, inner))
+
+
+def test_a_clone_without_weights_refers_to_nothing_that_is_not_there(made, tmp_path, monkeypatch, offline):
+    shutil.copytree(made, tmp_path / "clone", ignore=shutil.ignore_patterns("crate", "weights", "samples", "prepared"))
+    monkeypatch.chdir(tmp_path / "clone")
+    write_crate(Path("results"), Path("data/prepared"), Path("crate"))
+    found = entities(Path("crate"))
+    assert references(list(found.values())) - found.keys() == {"https://w3id.org/ro/crate/1.1"}
+    assert issues(Path("crate")) == []
+
+
 def test_an_existing_folder_and_an_empty_one_are_refused(crate, tmp_path):
     with pytest.raises(Problem, match="exists: name a folder that does not"):
         write_crate(tmp_path, tmp_path, crate)

@@ -1,5 +1,6 @@
 """Verifying a results folder: what the stages wrote passes, and each thing done to it is named."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -41,9 +42,9 @@ def only(root, pattern: str) -> Path:
 def test_what_the_stages_wrote_is_found_whole(made):
     found = verify(made / "results", made / "data/prepared")
     assert found.problems == found.unfinished == []
-    assert found.records == 8
-    files = [path for folder in ("results/runs", "data/prepared") for path in (made / folder).rglob("*.*")]
-    vouched = [path for path in files if path.suffix in (".safetensors", ".npz", ".csv", ".npy")]
+    assert found.records == 9
+    files = [path for folder in ("results", "data/prepared") for path in (made / folder).rglob("*.*")]
+    vouched = [path for path in files if path.suffix in (".safetensors", ".npz", ".csv", ".npy", ".html", ".ipynb")]
     assert found.files == len(vouched)
     assert found.bytes == sum(path.stat().st_size for path in vouched)
 
@@ -57,6 +58,9 @@ def test_what_the_stages_wrote_is_found_whole(made):
         "results/runs/*/attacks/*/epochs.csv",
         "results/runs/*/features-*/classes.csv",
         "results/runs/*/audits/*/samples/*.npz",
+        "results/papers/*/tables/table3.csv",
+        "results/papers/*/comparisons.csv",
+        "results/papers/*/some2020.html",
         "data/prepared/*/train.npy",
         "data/prepared/*/evaluation.csv",
     ],
@@ -83,6 +87,7 @@ RECORDS = [
     "results/runs/*/features-*/features.json",
     "results/runs/*/audits/*/audit.json",
     "data/prepared/*/record.json",
+    "results/papers/*/paper.json",
 ]
 
 
@@ -140,9 +145,10 @@ def test_results_of_other_weights(root):
     found = problems(root)
     others = [own[name] for name in ("attack.json", "features.json", "audit.json")]
     transferred = next(second.glob("attacks/*/attack.json"))
-    assert {sentence.split(" was measured on other weights")[0] for sentence in found} == {
+    assert {sentence.split(" was measured on other weights")[0] for sentence in found[:-1]} == {
         str(path) for path in (*others, transferred)
     }
+    assert "some2020/paper.json: it was made from other records" in found[-1]
 
 
 def test_a_source_that_is_not_there(root):
@@ -183,10 +189,61 @@ def test_what_a_job_in_progress_leaves_is_no_problem(root):
 
 
 def test_what_was_not_pulled_is_counted(root):
-    shutil.rmtree(only(root, "results/runs/*") / "weights")
+    """Only what DVC has, and only whole folders: of one that is here every file must be."""
+    run = only(root, "results/runs/*")
+    outcomes = next(run.glob("attacks/*/samples"))
+    for folder in (run / "weights", outcomes):
+        shutil.rmtree(folder)
+    assert len(problems(root)) == 4
+    outs = [{"path": "weights"}, {"path": outcomes.relative_to(run).as_posix()}]
+    (run / "bytes.dvc").write_text(json.dumps({"outs": outs}))
+    found = verify(root / "results", root / "data/prepared")
+    assert (found.problems, found.absent) == ([], 4)
+    outcomes.mkdir()
     assert len(problems(root)) == 2
-    found = verify(root / "results", root / "data/prepared", pulled=True)
-    assert (found.problems, found.absent) == ([], 2)
+
+
+def published(root) -> Path:
+    """The finished paper as git has it when it is published: without page and notebook."""
+    folder = root / "results/published/some2020"
+    shutil.copytree(root / "results/papers/some2020", folder, ignore=shutil.ignore_patterns("*.html", "*.ipynb"))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["papers", "published"])
+def test_a_cell_of_a_table_changed_by_hand_is_named(root, kind):
+    assert published(root).is_dir() and problems(root) == []
+    path = root / "results" / kind / "some2020/tables/table3.csv"
+    path.write_text(path.read_text().replace("MNIST A", "MNIST B", 1))
+    (sentence,) = problems(root)
+    assert str(path) in sentence and "is not the file that was written" in sentence
+    path.unlink()
+    (sentence,) = problems(root)
+    assert f"{path} is missing" in sentence
+
+
+@pytest.mark.parametrize("kind", ["papers", "published"])
+def test_a_paper_of_another_manifest(root, kind):
+    published(root)
+    path = root / "results" / kind / "some2020/manifest.json"
+    path.write_text(path.read_text().replace('"demo"', '"paper"'))
+    (sentence,) = problems(root)
+    assert f"{path.parent}/paper.json: it was made from another manifest" in sentence
+
+
+def test_a_paper_of_other_records(root):
+    """A run made anew, on another day: its record is whole, but the tables are those of the one before."""
+    lineage_fixture.change(
+        only(root, "results/runs/*/run.json"), lambda record: record["environment"].update(seconds=1.0)
+    )
+    (sentence,) = problems(root)
+    assert "some2020/paper.json: it was made from other records than are there now" in sentence
+
+
+def test_tables_that_nothing_vouches_for(root):
+    (root / "results/papers/some2020/paper.json").unlink()
+    (sentence,) = problems(root)
+    assert "some2020 has no paper.json, so nothing vouches for its tables" in sentence
 
 
 def test_a_record_without_checksum(root):

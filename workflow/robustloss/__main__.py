@@ -162,8 +162,12 @@ def count(options) -> None:
 
 def paper(options) -> None:
     from robustloss import papers
+    from robustloss.lineage import collected
+    from robustloss.provenance import Stopwatch
 
+    watch = Stopwatch(collected.modules(read_json(options.manifest)["paper"]))
     papers.render(options.notebook, options.manifest, options.out)
+    collected.write(watch, options.manifest, options.notebook)
 
 
 def cost(options) -> None:

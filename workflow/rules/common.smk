@@ -10,9 +10,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from robustloss import config as configuration
 from robustloss import locks, runs
-from robustloss.code import code_digest, plugin
+from robustloss.code import code_digest
 from robustloss.errors import Problem
 from robustloss.files import canonical
+from robustloss.lineage import collected
 from robustloss.publishing import again
 
 # A plan is very many small objects that stay: looked through for dead ones less often, it takes a sixth less time.
@@ -176,7 +177,7 @@ def counted_annotations(wildcards):
 
 
 def paper_code(wildcards):
-    return code_digest("robustloss.papers", "robustloss.claims.page", plugin("papers", wildcards.paper))
+    return code_digest(*collected.modules(wildcards.paper))
 
 
 def manifest_text(wildcards):

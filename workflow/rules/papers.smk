@@ -59,6 +59,7 @@ rule paper:
             labels={"paper": "{paper}", "what": "notebook"},
         ),
         notebook="results/papers/{paper}/{paper}.ipynb",
+        record="results/papers/{paper}/paper.json",
         claims=report(
             "results/papers/{paper}/claims.csv",
             caption="../report/claims.rst",

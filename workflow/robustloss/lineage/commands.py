@@ -17,7 +17,6 @@ def add(parsers) -> None:
 
     parser = command(verify, "look at every byte of the results and say what is not as it was written")
     _folders(parser, positional=True)
-    parser.add_argument("--pulled", action="store_true", help="files that are absent were not pulled: no problem")
 
     parser = command(rests_on, "say which runs a table, row, cell, figure or claim rests on, and how each was made")
     _folders(parser)
@@ -63,12 +62,12 @@ def _configuration(parser) -> None:
 def verify(options) -> None:
     from robustloss.lineage.verify import verify
 
-    found = verify(options.results, options.prepared, options.pulled)
+    found = verify(options.results, options.prepared)
     for sentence in found.unfinished:
         print(sentence)
     for sentence in found.problems:
         print(f"PROBLEM {sentence}")
-    absent = f", {found.absent} files not pulled" if found.absent else ""
+    absent = f"; {found.absent} more were not pulled (`make pull` fetches them)" if found.absent else ""
     print(f"{found.records} records, {found.files} files of {found.bytes / 1e6:.1f} MB{absent}")
     if found.problems:
         raise Problem(f"{options.results} is not as it was written: {len(found.problems)} problem(s), named above")

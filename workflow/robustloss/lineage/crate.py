@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from robustloss.errors import Problem
-from robustloss.files import canonical, sha256, write_json
-from robustloss.lineage import stored
+from robustloss.files import canonical, read_json, sha256, write_json
+from robustloss.lineage import collected, stored
 from robustloss.lineage.stored import Stored
 
 METADATA = "ro-crate-metadata.json"
@@ -73,7 +73,7 @@ def _files(here: Path, results: Path, items: list[Stored]) -> Iterator[Path]:
         yield item.path
         vouched = {} if item.stage == "data" else item.record()["files"]
         yield from (item.folder / name for name in vouched if (item.folder / name).is_file())
-    yield from (path for path in sorted((results / "papers").rglob("*")) if path.is_file())
+    yield from (path for path in sorted((results / "papers").rglob("*")) if path.is_file() and path.name[0] != ".")
 
 
 def _crate(papers: list[str], files: list[Path], here: Path, actions: list[dict]) -> Iterator[dict]:
@@ -148,7 +148,7 @@ def _actions(results: Path, items: list[Stored], papers: list[str], here: Path) 
     made = [action for item in items for action in _action(item, results, here)]
     made += [action for paper in papers for action in _paper(results, paper, here)]
     actions = [entity for entity in made if entity["@type"] == "CreateAction"]
-    times = [entity[key] for entity in actions for key in ("startTime", "endTime") if key in entity]
+    times = [entity[key] for entity in actions for key in ("startTime", "endTime")]
     yield from made
     for entity in actions:
         about = {"instrument": {"@id": f"#step-{entity['instrument']['@id'][1:]}"}, "object": {"@id": entity["@id"]}}
@@ -176,44 +176,44 @@ def _actions(results: Path, items: list[Stored], papers: list[str], here: Path) 
 def _action(item: Stored, results: Path, here: Path) -> Iterator[dict]:
     """One job, from its record."""
     record = item.record()
-    name = f"#made-{_id(item.folder, here)}"
-    environment = record["environment"]
-    used = {key: environment[key] for key in UNITS if key in environment}
-    start = datetime.fromisoformat(environment["date"])
     vouched = [] if item.stage == "data" else record["files"]
     inputs = [here / record["data"] / "record.json"] if item.stage == "run" else []
     inputs += [results / "runs" / run / "run.json" for run in (item.run, *record.get("source_digests", {})) if run]
+    outputs = [item.folder / path for path in (item.path.name, *vouched)]
+    about = {"specification": stored.named_by(item.stage, record), "environment": record["environment"]}
+    yield from _job(item.folder, item.stage, about, inputs, outputs, here)
+
+
+def _paper(results: Path, paper: str, here: Path) -> Iterator[dict]:
+    """The rendering of a paper, from its record."""
+    folder = results / "papers" / paper
+    record = read_json(folder / collected.RECORD)
+    about = {key: record[key] for key in ("scale", "results_digest", "read", "environment")}
+    outputs = [folder / collected.RECORD, *collected.vouched(folder)]
+    yield from _job(folder, "paper", about, [folder / "manifest.json"], outputs, here)
+
+
+def _job(folder: Path, stage: str, about: dict, inputs: list[Path], outputs: list[Path], here: Path) -> Iterator[dict]:
+    """The action that made `folder`, with its time and memory."""
+    name, environment = f"#made-{_id(folder, here)}", about["environment"]
+    used = {key: environment[key] for key in UNITS if key in environment}
+    start = datetime.fromisoformat(environment["date"])
     yield {
         "@id": name,
         "@type": "CreateAction",
-        "name": item.folder.relative_to(here).as_posix(),
-        "description": canonical({"specification": stored.named_by(item.stage, record), "environment": environment}),
-        "instrument": {"@id": f"#{STEPS[item.stage]}"},
+        "name": folder.relative_to(here).as_posix(),
+        "description": canonical(about),
+        "instrument": {"@id": f"#{STEPS[stage]}"},
         "startTime": start.isoformat(timespec="seconds"),
         "endTime": (start + timedelta(seconds=environment["seconds"])).isoformat(timespec="seconds"),
         "object": _refer(*(_id(path, here) for path in inputs if path.is_file())),
-        "result": _refer(*(_id(item.folder / path, here) for path in (item.path.name, *vouched))),
+        # What was not pulled is not in the crate; its digest is in the record.
+        "result": _refer(*(_id(path, here) for path in outputs if path.is_file())),
         "resourceUsage": _refer(*(f"{name}-{key}" for key in used)),
     }
     for key, value in used.items():
         about = {"name": key, "propertyID": key, "value": str(value), "unitCode": UNITS[key]}
         yield {"@id": f"{name}-{key}", "@type": "PropertyValue", **about}
-
-
-def _paper(results: Path, paper: str, here: Path) -> Iterator[dict]:
-    """The rendering of a paper, which keeps no record: what it rests on is its manifest's."""
-    folder = results / "papers" / paper
-    shown = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
-    ended = datetime.fromtimestamp(max((path.stat().st_mtime for path in shown), default=0), UTC)
-    yield {
-        "@id": f"#made-{_id(folder, here)}",
-        "@type": "CreateAction",
-        "name": folder.relative_to(here).as_posix(),
-        "instrument": {"@id": f"#{STEPS['paper']}"},
-        "endTime": ended.isoformat(timespec="seconds"),
-        "object": _refer(_id(folder / "manifest.json", here)),
-        "result": _refer(*(_id(path, here) for path in shown)),
-    }
 
 
 def _id(path: Path, here: Path) -> str:

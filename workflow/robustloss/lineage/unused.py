@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from robustloss.errors import Problem
+from robustloss.lineage import collected, stored
 from robustloss.lineage import planned as planning
-from robustloss.lineage import stored
 from robustloss.lineage.stored import Stored
 
 
@@ -47,14 +47,8 @@ def _planned(plan, results: Path, prepared: Path) -> Iterable[Stored]:
 
 
 def _named_by_manifests(results: Path) -> set[Path]:
-    kept = set()
-    collected = [stored.manifests(results, folder).values() for folder in ("papers", "published")]
-    for manifest in itertools.chain(*collected):
-        for _, _, entry in stored.entries(manifest):
-            paths = [entry["directory"], entry["features"], *entry["attacks"].values()]
-            paths += [entry["audit"]] if "audit" in entry else []
-            kept |= {stored.below(results, path) for path in (*paths, *entry.get("measured", {}).values())}
-    return kept
+    manifests = itertools.chain(*(stored.manifests(results, kind).values() for kind in ("papers", "published")))
+    return {item.folder for manifest in manifests for item in collected.named(results, manifest)}
 
 
 def _rested_on(kept: set[Path], results: Path, prepared: Path) -> set[Path]:

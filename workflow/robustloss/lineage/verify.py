@@ -12,10 +12,12 @@ from robustloss import files, naming
 from robustloss.code import digest_of_modules
 from robustloss.errors import Problem
 from robustloss.files import CHECKSUM
-from robustloss.lineage import stored
+from robustloss.lineage import collected, stored
 from robustloss.lineage.stored import Stored
 from robustloss.progress import track
 from robustloss.provenance import weights_digest
+from robustloss.publishing import store
+from robustloss.publishing.named import BYTES
 
 # What may lie beside the files that a run's record vouches for: where a killed training goes on.
 STATE = "state.safetensors"
@@ -35,8 +37,8 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def verify(results: Path, data: Path, pulled: bool = False) -> Found:
-    """Look at every byte of `results` and of the prepared `data`; with `pulled`, absent files are no problem."""
+def verify(results: Path, data: Path) -> Found:
+    """Look at every byte of `results` and of the prepared `data`; folders that were never pulled are only counted."""
     if not results.is_dir():
         raise Problem(f"{results} is no folder: name the folder of the results")
     found = Found()
@@ -53,10 +55,11 @@ def verify(results: Path, data: Path, pulled: bool = False) -> Found:
         if item.stage in ("data", "run"):
             known[item.name] = record
         found.problems += _names(item, record)
-        _files(found, item, record, pulled)
+        _files(found, item, record)
     for item in stored.everything(results):
         found.problems += _origin(item, known)
-    found.problems += _manifests(results)
+    for kind in ("papers", "published"):
+        _papers(found, results, kind)
     return found
 
 
@@ -85,25 +88,36 @@ def _names(item: Stored, record: dict) -> Iterator[str]:
         yield f"{item.path}: the name of its folder is not that of its specification and code"
 
 
-def _files(found: Found, item: Stored, record: dict, pulled: bool) -> None:
+def _files(found: Found, item: Stored, record: dict) -> None:
     """Every file that a record vouches for, and those that none vouches for."""
-    vouched = _vouched(item, record)
+    vouched, unpulled = _vouched(item, record), _unpulled(item)
     for name, expected in vouched.items():
         path = item.folder / name
-        if not path.is_file():
-            if pulled:
-                found.absent += 1
-            else:
-                found.problems.append(f"{path} is missing: pull it or make it again")
-            continue
-        found.files += 1
-        found.bytes += path.stat().st_size
-        try:
-            if files.sha256(path) != expected:
-                found.problems.append(f"{path} is not the file that was written: pull it or make it again")
-        except OSError as error:
-            found.problems.append(f"{path} cannot be read ({error.strerror}): pull it or make it again")
+        if path.parent in unpulled:
+            found.absent += 1
+        else:
+            _file(found, path, expected, "pull it or make it again")
     found.problems += [f"{path} is a file that no record vouches for" for path in _strangers(item, vouched)]
+
+
+def _unpulled(item: Stored) -> set[Path]:
+    """The folders of bytes that DVC can fetch and that are not here."""
+    run = next(folder for folder in (item.folder, *item.folder.parents) if folder.name == (item.run or item.name))
+    return {run / path for path in store.read(run / BYTES) if not (run / path).exists()}
+
+
+def _file(found: Found, path: Path, expected: str, cure: str) -> None:
+    """One file that a record vouches for."""
+    if not path.is_file():
+        found.problems.append(f"{path} is missing: {cure}")
+        return
+    found.files += 1
+    found.bytes += path.stat().st_size
+    try:
+        if files.sha256(path) != expected:
+            found.problems.append(f"{path} is not the file that was written: {cure}")
+    except OSError as error:
+        found.problems.append(f"{path} cannot be read ({error.strerror}): {cure}")
 
 
 def _vouched(item: Stored, record: dict) -> dict[str, str]:
@@ -146,25 +160,18 @@ def _origin(item: Stored, known: dict[str, dict]) -> Iterator[str]:
             yield f"{item.path} was measured on other weights than {name} now has: make it again"
 
 
-def _manifests(results: Path) -> Iterator[str]:
-    """What a paper's manifest names and does not exist."""
+def _papers(found: Found, results: Path, kind: str) -> None:
+    """Every paper: what its manifest names, what it was made from, each file of it."""
     try:
-        manifests = stored.manifests(results)
+        manifests = stored.manifests(results, kind)
     except Problem as problem:
-        yield str(problem)
+        found.problems.append(str(problem))
         return
     for paper, manifest in manifests.items():
-        where = results / "papers" / paper / "manifest.json"
-        absent = [path for _, _, entry in stored.entries(manifest) for path in _missing(results, entry)]
-        yield from (f"{where} names {path}, which is not there" for path in dict.fromkeys(absent))
-
-
-def _missing(results: Path, entry: dict) -> Iterator[Path]:
-    places = [("run", entry["directory"]), ("features", entry["features"])]
-    places += [("attack", path) for path in entry["attacks"].values()]
-    places += [("audit", entry["audit"])] if "audit" in entry else []
-    places += [("measurement", path) for path in entry.get("measured", {}).values()]
-    for stage, path in places:
-        record = Stored(stage, stored.below(results, path)).path
-        if not record.is_file():
-            yield record
+        folder = results / kind / paper
+        found.problems += collected.problems(results, folder, manifest)
+        found.records += (folder / collected.RECORD).is_file()
+        for path, expected in collected.vouched(folder).items():
+            # Of a published paper git has the numbers; its pages and figures are made of them again.
+            if kind == "papers" or path.exists() or collected.is_number(path, folder):
+                _file(found, path, expected, "make it again" if kind == "papers" else "restore it from git")

@@ -8,15 +8,14 @@ from robustloss.data import prepared
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing, sha256
 from robustloss.licences import FREE
-from robustloss.lineage import stored
+from robustloss.lineage import collected, stored
 from robustloss.progress import say
 from robustloss.publishing import claims_table, named, store
 from robustloss.publishing.named import BYTES, Named
 
 # More than this does not travel with a repository.
 LIMIT = 100_000_000
-# Of a paper; its figures, page and notebook are made again from these and the runs' small numbers.
-PAPER_FILES = ("manifest.json", "claims.csv", "comparisons.csv", "images.npz", "examples.npz", "tables/*.csv")
+PAPER_FILES = (*collected.NUMBERS, collected.RECORD)
 LIST = "to-commit.txt"
 
 
@@ -160,6 +159,11 @@ def _add_paper(gathered: Publication, folder: Path, manifest: dict) -> None:
         raise Problem(f"{folder} stays as it was published: {min(missing).parent}, which it names, is left out")
     if not (folder / f"{folder.name}.html").is_file():
         raise Problem(f"{folder} stays as it was published: it has no page yet")
+    for problem in collected.problems(folder.parents[1], folder, manifest):
+        raise Problem(f"{folder} stays as it was published: {problem}")
+    for path, expected in collected.vouched(folder).items():
+        if not path.is_file() or sha256(path) != expected:
+            raise Problem(f"{folder} stays as it was published: {path.name} is not as it was made; make it again")
     gathered.papers.append(folder.name)
 
 
