@@ -70,6 +70,21 @@ def test_a_whole_table_a_claim_and_a_figure(root, plan):
     assert runs_of(rests_on(RESULTS, "some2020", "figure1"))[0] == second
 
 
+def test_a_clone_answers_from_what_is_published(root):
+    """Nothing was collected there yet; figures have to be drawn first, which it says."""
+    questions = (("table3", "MNIST A", "FGSM"), ("table3", "B"), ("claims", "C1"))
+    answers = [rests_on(RESULTS, "some2020", *question) for question in questions]
+    shutil.move("results/papers", "results/published")
+    for path in (RESULTS / "published/some2020").glob("some2020.*"):
+        path.unlink()
+    assert [rests_on(RESULTS, "some2020", *question) for question in questions] == answers
+    with pytest.raises(Problem, match=r"no table or figure 'figure1'.*drawn by `make tables`"):
+        rests_on(RESULTS, "some2020", "figure1")
+    shutil.rmtree("results/published")
+    with pytest.raises(Problem, match="has no paper yet: run the workflow first"):
+        rests_on(RESULTS, "some2020", "table3")
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
@@ -157,9 +172,31 @@ def test_an_attack_that_is_missing(root, plan):
     assert sentence.startswith(f"results/runs/{first}/attacks/{attack.name} would be attacked")
     assert "a job that did not end left its parts" in sentence
     shutil.rmtree(root / "results/runs")
-    reasons = why(plan, RESULTS, DATA)
-    assert len(reasons) == 7
+    *reasons, count = why(plan, RESULTS, DATA)
+    assert len(reasons) == 2
     assert all("nothing else of its kind exists that says" in reason for reason in reasons)
+    assert reasons[0].endswith("With it: 1 set of features, 1 attack, 1 audit.")
+    assert count == "Missing in all: 2 runs, 2 sets of features, 2 attacks, 1 audit."
+
+
+def test_data_are_missing_where_something_reads_them_alone(root, plan):
+    """As Snakemake has it: data that were not pulled are prepared for what is missing, and for nothing that exists."""
+    _, second = names(plan)
+    (data,) = DATA.iterdir()
+    shutil.rmtree(data)
+    assert why(plan, RESULTS, DATA) == ["Everything that is planned exists."]
+    (root / "results/runs" / second / "run.json").unlink()
+    sentences = why(plan, RESULTS, DATA)
+    assert [sentence.split(" ")[0] for sentence in sentences[:-1]] == [str(data), f"results/runs/{second}"]
+    assert sentences[-1] == "Missing in all: 1 data set, 1 run."
+
+
+def test_the_nearest_attack_is_one_of_the_same_kind(root, plan):
+    """PGD is nothing to compare a transferred attack with."""
+    _, second = names(plan)
+    shutil.rmtree(root / "results/runs" / second / "attacks")
+    (sentence,) = why(plan, RESULTS, DATA)
+    assert "would be attacked" in sentence and "nothing else of its kind exists" in sentence
 
 
 def test_what_exists_and_is_not_asked_for(root, plan):

@@ -33,11 +33,9 @@ def rests_on(results: Path, paper: str, table: str, row: str | None = None, colu
     it takes adversarial examples from and the data that it was trained on. Raises Problem for what is not there, with
     the nearest that is.
     """
-    manifests = stored.manifests(results)
-    if paper not in manifests:
-        raise Problem(f"{results} has no paper '{paper}'{nearest(paper, manifests)}")
-    entries = [(experiment, label, entry) for experiment, label, entry in stored.entries(manifests[paper])]
-    cells = list(_cells(results / "papers" / paper, table, row, column, entries))
+    folder, manifest = _collected(results, paper)
+    entries = list(stored.entries(manifest))
+    cells = list(_cells(folder, table, row, column, entries))
     found: dict[Path, dict] = {}
     for cell in cells:
         for _, _, entry in entries:
@@ -51,7 +49,8 @@ def rests_on(results: Path, paper: str, table: str, row: str | None = None, colu
 def sentences(record: dict) -> list[str]:
     """How one result was made, in a few lines."""
     environment = record.get("environment", {})
-    machine = f"{environment.get('device', 'cpu')} ({environment.get('hardware', 'unknown')})"
+    threads = f", threads: {environment['threads']}" if "threads" in environment else ""
+    machine = f"{environment.get('device', 'cpu')} ({environment.get('hardware', 'unknown')}{threads})"
     commit = environment.get("git_commit") or "unknown"
     versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
     lines = [
@@ -61,11 +60,24 @@ def sentences(record: dict) -> list[str]:
         f"  by commit {commit[:10]}{' with changes' if environment.get('git_dirty') else ''}, "
         f"code {record.get('code', {}).get('digest', 'unknown')[:12]}; python {environment.get('python')}, {versions}",
     ]
-    digests = {"data": record.get("data_digest"), "weights": record.get("weights_digest"), "": record.get("digest")}
+    data = f"data {Path(record.get('data', '')).name}".strip() if record["stage"] == "run" else "data"
+    digests = {data: record.get("data_digest"), "weights": record.get("weights_digest"), "": record.get("digest")}
     read = [f"{name} {digest[:12]}".strip() for name, digest in digests.items() if digest]
     read += [f"weights of {name} {digest[:12]}" for name, digest in record.get("source_digests", {}).items()]
     lines += [f"  {'holds' if record['stage'] == 'data' else 'from'} {', '.join(read)}"] if read else []
     return [*lines, f"  {canonical(record['data'] if record['stage'] == 'data' else record.get('spec', {}))}"]
+
+
+def _collected(results: Path, paper: str) -> tuple[Path, dict]:
+    """The folder and manifest of a paper: as collected here or, in a clone where it was not yet, as published."""
+    known = {}
+    for kind in ("published", "papers"):
+        known |= {name: (results / kind / name, found) for name, found in stored.manifests(results, kind).items()}
+    if not known:
+        raise Problem(f"{results} has no paper yet: run the workflow first")
+    if paper not in known:
+        raise Problem(f"{results} has no paper '{paper}'{nearest(paper, known)}")
+    return known[paper]
 
 
 def _cells(folder: Path, table: str, row: str | None, column: str | None, entries: list) -> Iterator[Cell]:
@@ -73,10 +85,13 @@ def _cells(folder: Path, table: str, row: str | None, column: str | None, entrie
     if table == "claims":
         path = folder / "comparisons.csv"
     if not path.is_file():
-        figures = notebook.read(folder / f"{folder.name}.ipynb")
+        executed = folder / f"{folder.name}.ipynb"
+        # Of a published paper git has no notebook.
+        figures = notebook.read(executed) if executed.is_file() or folder.parent.name == "papers" else {}
         names = {name for name, shown in figures.items() if shown.runs} | {each.stem for each in path.parent.glob("*")}
         if table not in figures:
-            raise Problem(f"{folder.name} has no table or figure '{table}'{nearest(table, names | {'claims'})}")
+            drawn = "" if figures else " (its figures are drawn by `make tables`)"
+            raise Problem(f"{folder} has no table or figure '{table}'{nearest(table, names | {'claims'})}{drawn}")
         yield Cell(figures[table].runs)
         return
     for line in _lines(path, row, column):

@@ -1,5 +1,6 @@
 """Why a job would run: nothing of the planned name exists, and how what exists differs from what is planned."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,14 @@ from robustloss.runs import Plan
 # Of a longer list the first are told.
 TOLD = 12
 DOING = {"data": "prepared", "run": "trained", "features": "measured", "attack": "attacked", "audit": "audited"}
+COUNTED = {
+    "data": ("data set", "data sets"),
+    "run": ("run", "runs"),
+    "features": ("set of features", "sets of features"),
+    "attack": ("attack", "attacks"),
+    "audit": ("audit", "audits"),
+    "measurement": ("measurement", "measurements"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,13 @@ class Difference:
 def why(plan: Plan, results: Path, prepared: Path, target: str | None = None) -> list[str]:
     """A sentence for `target`, a folder or name or paper; without one for everything that is missing.
 
-    Raises Problem for a target that neither the plan nor the results folder knows.
+    What is missing of a run that is missing itself is counted in the run's own sentence. Raises Problem for a target
+    that neither the plan nor the results folder knows.
     """
     planned = planning.everything(plan, results, prepared)
+    existing = _existing(results, prepared)
     if target is None:
-        missing = [each for each in planned.values() if not each.item.finished]
-        return [_reason(each, results, prepared) for each in missing] or ["Everything that is planned exists."]
+        return _missing(plan, planned, existing) or ["Everything that is planned exists."]
     wanted = target.rstrip("/").removesuffix(".json").removesuffix("/manifest")
     for record in stored.RECORDS.values():
         wanted = wanted.removesuffix(f"/{record.removesuffix('.json')}")
@@ -55,16 +65,35 @@ def why(plan: Plan, results: Path, prepared: Path, target: str | None = None) ->
         return list(_paper(results, name, plan.manifests[name]))
     found = [each for folder, each in planned.items() if name == folder.name and str(folder).endswith(wanted)]
     if found:
-        return [_reason(each, results, prepared) for each in found]
-    existing = [item for item in _existing(results, prepared) if item.name == name]
-    if existing:
-        return [f"{item.folder} exists, but the configuration does not ask for it." for item in existing]
+        return [_reason(each, existing) for each in found]
+    if others := [item for item in existing if item.name == name]:
+        return [f"{item.folder} exists, but the configuration does not ask for it." for item in others]
     raise Problem(
         f"neither the plan nor {results} knows '{name}'{nearest(name, sorted({each.name for each in planned}))}"
     )
 
 
-def _reason(each: Planned, results: Path, prepared: Path) -> str:
+def _missing(plan: Plan, planned: Mapping[Path, Planned], existing: list[Stored]) -> list[str]:
+    """Why each job would run, those on a new network with its training; at the end how many of each kind."""
+    missing = [each for each in planned.values() if not each.item.finished]
+    runs = {each.item.name for each in missing if each.item.stage == "run"}
+    # Data are prepared for whoever reads them, and for nobody else.
+    read = {plan.data_of[name] for name in {*runs, *(each.item.run for each in missing if each.item.run)}}
+    missing = [each for each in missing if each.item.stage != "data" or each.item.name in read]
+    told = []
+    for each in missing:
+        if each.item.run not in runs:
+            own = Counter(other.item.stage for other in missing if other.item.run == each.item.name)
+            told.append(_reason(each, existing) + (f" With it: {_counted(own)}." if own else ""))
+    everything = Counter(each.item.stage for each in missing)
+    return [*told, f"Missing in all: {_counted(everything)}."] if len(missing) > 1 else told
+
+
+def _counted(stages: Counter) -> str:
+    return ", ".join(f"{count} {COUNTED[stage][count > 1]}" for stage, count in stages.items())
+
+
+def _reason(each: Planned, existing: list[Stored]) -> str:
     item = each.item
     if item.finished:
         made = item.record().get("environment", {}).get("date", "at an unknown date")
@@ -72,15 +101,15 @@ def _reason(each: Planned, results: Path, prepared: Path) -> str:
     opening = f"{item.folder} would be {DOING.get(item.stage, 'measured')}: nothing finished has this name"
     if item.folder.exists():
         opening += " (a job that did not end left its parts, from which it goes on)"
-    differences = [found for other in _kin(item, results, prepared) if (found := _difference(other, each))]
+    differences = [found for other in _kin(item, existing) if (found := _difference(other, each))]
     if not differences:
         return f"{opening}, and nothing else of its kind exists that says what it was made by."
     return f"{opening}; {min(differences, key=lambda difference: difference.size)}."
 
 
-def _kin(item: Stored, results: Path, prepared: Path) -> list[Stored]:
+def _kin(item: Stored, existing: list[Stored]) -> list[Stored]:
     """What the same stage finished: of the same run if there is any, else of all."""
-    everything = [other for other in _existing(results, prepared) if other.stage == item.stage and other.finished]
+    everything = [other for other in existing if other.stage == item.stage and other.finished]
     return [other for other in everything if other.run == item.run] or everything
 
 
@@ -89,11 +118,13 @@ def _existing(results: Path, prepared: Path) -> list[Stored]:
 
 
 def _difference(other: Stored, each: Planned) -> Difference | None:
-    """None where the record is damaged or of an older kind, which says less."""
+    """None where the record is damaged or of an older kind, which says less, or of another attack or measurement."""
     try:
         record = other.record()
         old, code = stored.named_by(other.stage, record), record["code"]
     except (Problem, KeyError):
+        return None
+    if other.stage != "data" and old.get("name") != each.named.get("name"):
         return None
     new = module_digests(*each.modules)
     same = code["digest"] == digest_of_modules(new)
