@@ -88,6 +88,28 @@ def test_the_code_is_that_of_the_beginning(tmp_path, monkeypatch):
     assert read_json(tmp_path / "run.json")["code"]["digest"] == code_digest("robustloss.losses.all_one")
 
 
+def test_changes_are_those_of_what_git_knows_and_new_modules(tmp_path, monkeypatch):
+    """New results are no change of the code that makes them."""
+    library = tmp_path / "workflow" / "robustloss"
+    library.mkdir(parents=True)
+    (library / "provenance.py").write_text("")
+    someone = ["-c", "user.name=someone", "-c", "user.email=someone"]
+    for words in (["init", "-q"], ["add", "."], [*someone, "commit", "-q", "-m", "."]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(library / "provenance.py"))
+
+    def changed() -> bool:
+        return provenance.Stopwatch().environment()["git_dirty"]
+
+    (tmp_path / "results.csv").write_text("")
+    assert not changed()
+    (library / "new_loss.py").write_text("")
+    assert changed()
+    (library / "new_loss.py").unlink()
+    (library / "provenance.py").write_text("# another")
+    assert changed()
+
+
 def test_time_is_not_the_clock_s(monkeypatch):
     """A clock that jumps back makes no negative seconds."""
     watch = provenance.Stopwatch()

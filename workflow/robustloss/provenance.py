@@ -98,6 +98,8 @@ def _commit() -> dict:
         ).stdout
 
     try:
-        return {"git_commit": git("rev-parse", "HEAD").strip(), "git_dirty": bool(git("status", "--porcelain", "-uno"))}
+        # A module that git does not know is a change as well; new results are none.
+        changes = git("status", "--porcelain", "-uno") + git("ls-files", "--others", "--exclude-standard")
+        return {"git_commit": git("rev-parse", "HEAD").strip(), "git_dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": None, "git_dirty": None}
