@@ -1,5 +1,6 @@
-"""Published in one clone, fetched in another: over a folder, S3 and HTTP; and what is never published."""
+"""Published in one clone, fetched in another: over a folder, S3, HTTP and SSH; and what is never published."""
 
+import asyncio
 import http.server
 import json
 import os
@@ -8,6 +9,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import asyncssh
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -217,6 +219,46 @@ def test_http(author, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def ssh(tmp_path):
+    """An SSH server with a folder that the owner of tmp_path/key may write to, and that people's clients know."""
+    (tmp_path / "home/.ssh").mkdir(parents=True)
+    (tmp_path / "disk").mkdir()
+    own, key = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    key.write_private_key(tmp_path / "key")
+    key.write_public_key(tmp_path / "key.pub")
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    options = {"server_host_keys": [own], "authorized_client_keys": os.fspath(tmp_path / "key.pub")}
+    options["sftp_factory"] = partial(asyncssh.SFTPServer, chroot=os.fspath(tmp_path / "disk"))
+
+    async def listen() -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen("127.0.0.1", 0, **options)
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
+    host = f"[127.0.0.1]:{server.get_port()} {own.export_public_key().decode()}"
+    (tmp_path / "home/.ssh/known_hosts").write_text(host)
+    yield server.get_port()
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_ssh(author, ssh, tmp_path):
+    """Written to and read with a key that stays out of git."""
+    home = {"HOME": os.fspath(tmp_path / "home"), "SSH_AUTH_SOCK": ""}
+    author.dvc("remote", "add", "server", f"ssh://someone@127.0.0.1:{ssh}/robustloss")
+    assert "did not take everything" in author.told("publish", "--remote", "server", **home)
+    author.dvc("remote", "modify", "--local", "server", "keyfile", os.fspath(tmp_path / "key"))
+    author.publish("--remote", "server", **home)
+    assert not list(author.folder.glob("data/published/**/*"))
+    assert list((tmp_path / "disk/robustloss").iterdir())
+    clone = author.clone(tmp_path / "clone")
+    assert "left out: the remote server" in clone.library("pull", **home).stderr
+    clone.dvc("remote", "modify", "--local", "server", "keyfile", os.fspath(tmp_path / "key"))
+    clone.library("pull", **home)
+    assert clone.bytes() == author.bytes()
 
 
 class Counting(http.server.SimpleHTTPRequestHandler):

@@ -36,7 +36,7 @@ def test_conda_has_everything_that_a_job_needs():
     dependencies = yaml.safe_load((ENVS / "robustloss.yaml").read_text())["dependencies"]
     names = {CONDA_NAMES.get(name, name) for name in (item.split("=")[0] for item in dependencies)}
     # These start jobs or keep what they made.
-    around_jobs = {"snakemake", "snakemake-executor-plugin-slurm", "dvc", "dvc-s3"}
+    around_jobs = {"snakemake", "snakemake-executor-plugin-slurm", "dvc", "dvc-s3", "dvc-ssh"}
     assert names - {"python"} == wanted(TESTS_BELOW) - around_jobs
 
 
