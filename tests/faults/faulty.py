@@ -1,10 +1,13 @@
 """What a test needs to break a study: a process to kill, and the numbers to compare afterwards."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +87,27 @@ def kill(process: subprocess.Popen, whole: bool = True) -> None:
     else:
         process.kill()
     process.wait()
+
+
+def kill_a_job(process: subprocess.Popen, chance: random.Random, seconds: float = 60) -> str:
+    """SIGKILL to one of the jobs that a Snakemake runs, as soon as there is one; its stage and folder."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if jobs := _jobs(process.pid):
+            number = chance.choice(sorted(jobs))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+                return f"the job {jobs[number]}"
+        time.sleep(0.02)
+    raise AssertionError("no job was running")
+
+
+def _jobs(group: int) -> dict[int, str]:
+    """The stages that run in a group of processes, by the number of the process."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_text(errors="replace").split("\0")
+            if words[1:3] == ["-m", "robustloss"] and os.getpgid(int(path.parent.name)) == group:
+                found[int(path.parent.name)] = f"{words[3]} {words[words.index('--out') + 1]}"
+    return found

@@ -1,11 +1,11 @@
-"""Killed at ten random moments, Snakemake alone or with its jobs: the same command goes on to equal numbers."""
+"""Killed at ten random moments, Snakemake, its jobs or both: the same command goes on to equal numbers."""
 
 import random
 import subprocess
 import time
 
 import pytest
-from faulty import kill, spec_of
+from faulty import kill, kill_a_job, spec_of
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -21,7 +21,11 @@ def test_ten_kills_over_a_whole_study_and_then_the_same_command(undisturbed, fre
         try:
             process.wait(moments.uniform(*SECONDS))
         except subprocess.TimeoutExpired:
-            kill(process, whole=number % 2 == 0)
+            if number % 3 == 2:
+                # Snakemake lives to see that a job was killed.
+                kill_a_job(process, moments)
+                time.sleep(1)
+            kill(process, whole=number % 3 != 1)
         told.append((fresh.folder / "snakemake.log").read_text())
     found = fresh.snakemake("--cores", "2")
     told.append(found.stdout + found.stderr)
