@@ -30,6 +30,7 @@ rule all:
     default_target: True
     input:
         "results/report/index.html",
+        expand("results/papers/{paper}/paper.json", paper=PLAN.manifests),
 
 
 rule table1:

@@ -91,7 +91,6 @@ rule paper:
 rule report:
     input:
         expand("results/papers/{paper}/{paper}.html", paper=PLAN.manifests),
-        records=expand("results/papers/{paper}/paper.json", paper=PLAN.manifests),
         templates=REPORT_TEMPLATES,
     output:
         "results/report/index.html",
