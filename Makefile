@@ -25,9 +25,10 @@ attacks: pull
 pull: env
 	$(LIBRARY) pull $(if $(PAPERS),--papers $(PAPERS))
 
-# For whoever made the results, e.g. `make publish DATA=mnist` or `make publish REMOTE=storage`.
+# For whoever made the results, e.g. `make publish DATA=mnist` or `make publish REMOTE=storage PRIVATE=yes`.
 publish: env
-	$(LIBRARY) publish $(if $(PAPERS),--papers $(PAPERS)) $(if $(DATA),--data $(DATA)) $(if $(REMOTE),--remote $(REMOTE))
+	$(LIBRARY) publish $(if $(PAPERS),--papers $(PAPERS)) $(if $(DATA),--data $(DATA)) $(if $(REMOTE),--remote $(REMOTE)) \
+		$(if $(PRIVATE),--private)
 
 report: env
 	$(BIN)/snakemake --cores all -- results/report/index.html

@@ -1,13 +1,16 @@
 """Make what config.yaml plans in one process, which is quicker than a job each; argument: the papers to show."""
 
 import json
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 from robustloss import config, papers, runs
+from robustloss.__main__ import assemble
 from robustloss.code import plugin
-from robustloss.data import prepared
+from robustloss.data import cholec80, cholec80_sim, prepared
 from robustloss.evaluation import attack
 from robustloss.features import measure
 from robustloss.files import write_json
@@ -16,10 +19,26 @@ from robustloss.provenance import Stopwatch
 from robustloss.publishing import named
 from robustloss.training import train
 
+
+def prepare(name: str, spec: dict) -> None:
+    """A data set, from clips that are drawn first where there are none."""
+    folder, raw = Path("data/prepared") / name, Path(plan.raw_of[name])
+    if not spec["name"].startswith("cholec80"):
+        import_module(plugin("data", spec["name"])).prepare(spec, folder, raw, False)
+        return
+    for video in runs.videos(plan.data[name]):
+        if raw.name in plan.drawn:
+            cholec80_sim.simulate(json.loads(plan.drawn[raw.name]), video, raw)
+        clip = cholec80.video_name(video)
+        out = [folder / "videos" / f"{clip}.{ending}" for ending in ("npy", "csv")]
+        cholec80.extract(clip, raw, spec["image_size"], *out)
+    assemble(SimpleNamespace(spec=spec, out=folder))
+    shutil.rmtree(folder / "videos")
+
+
 plan = runs.plan(*config.load(config.read_yaml(Path("config.yaml"))))
 for name in set(plan.data_of.values()):
-    spec = json.loads(plan.data[name])
-    import_module(plugin("data", spec["name"])).prepare(spec, Path("data/prepared") / name, Path("data/raw"), False)
+    prepare(name, json.loads(plan.data[name]))
 data = {run: prepared.load(Path("data/prepared") / plan.data_of[run]) for run in plan.runs}
 for run, spec in plan.runs.items():
     train(json.loads(spec), data[run], Path("results/runs") / run, "cpu")

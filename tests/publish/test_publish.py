@@ -138,7 +138,7 @@ def test_data_that_are_not_ours_stay_out(author):
         content["spec"]["data"]["name"] = "cholec80"
         content.pop("record_sha256", None)
         (run / "run.json").write_text(json.dumps(content))
-    assert any("cholec80 is not passed on with results" in sentence for sentence in author.publish())
+    assert any("cholec80 is not passed on; " in sentence for sentence in author.publish())
     assert not record.parent.with_name(f"{record.parent.name}.dvc").exists()
     assert len(list(author.folder.glob("results/runs/*/bytes.dvc"))) == len(author.runs())
 

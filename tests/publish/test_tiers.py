@@ -43,11 +43,6 @@ def planned(clone, *words: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in map(str.split, table) if rule not in ("all", "total")}
 
 
-def configure(clone, **changed) -> None:
-    path = clone.folder / "config.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changed))
-
-
 def other_code(clone) -> None:
     """Training is another one since."""
     clone.edit("workflow/robustloss/training.py", "\ndef _steps(", "\nEXTRA = 1\n\n\ndef _steps(")
@@ -123,7 +118,7 @@ def test_nothing_is_trained_after_a_pull(fetched):
 def test_one_loss_weight_after_a_pull(fetched):
     papers = yaml.safe_load((fetched.folder / "config.yaml").read_text())["chen2019"]
     papers["objectives"]["XE"]["terms"][0]["weight"] = 2
-    configure(fetched, chen2019=papers)
+    fetched.set(chen2019=papers)
     jobs = planned(fetched)
     assert {rule: jobs[rule] for rule in jobs if rule not in COLLECTED} == {
         **{"train": 1, "features": 1, "attack": 1, "measure": 1}
@@ -131,7 +126,7 @@ def test_one_loss_weight_after_a_pull(fetched):
 
 
 def test_a_seed_after_a_pull(fetched):
-    configure(fetched, seeds=[0, 1])
+    fetched.set(seeds=[0, 1])
     jobs = fetched.scheduled()
     assert len(jobs["train"]) == 4
     assert all("-s1-" in run for run in jobs["train"])

@@ -7,11 +7,13 @@ folder, each data set behind one `.dvc` beside its own. All functions work in th
 from pathlib import Path
 
 
-def publish(results: Path, papers: list[str] | None, data: list[str] | None, remote: str | None) -> None:
+def publish(
+    results: Path, papers: list[str] | None, data: list[str] | None, remote: str | None, private: bool = False
+) -> None:
     """Add what is finished and new of the runs that manifests name, push it, and print the lines for git."""
     from robustloss.publishing.publication import publish
 
-    publish(results, papers, data, remote)
+    publish(results, papers, data, remote, private)
 
 
 def pull(results: Path, papers: list[str] | None) -> None:

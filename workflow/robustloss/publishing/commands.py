@@ -20,6 +20,9 @@ def add(parsers) -> None:
     parser.add_argument("--data", nargs="+", help="data sets, such as mnist, whose runs' bytes are published; or all")
     parser.add_argument("--remote", help="where the bytes go, such as storage; the default remote if left out")
 
+    private = "who reads the remote may have the data sets that are not passed on: they go along"
+    parser.add_argument("--private", action="store_true", help=private)
+
     parser = command(pull, "fetch the weights, outcomes and data that papers rest on")
     parser.add_argument("--papers", **papers)
 
@@ -30,7 +33,7 @@ def add(parsers) -> None:
 
 
 def publish(options) -> None:
-    publishing.publish(options.results, options.papers, options.data, options.remote)
+    publishing.publish(options.results, options.papers, options.data, options.remote, options.private)
 
 
 def pull(options) -> None:

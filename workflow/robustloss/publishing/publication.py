@@ -7,7 +7,7 @@ from robustloss import runs
 from robustloss.data import prepared
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing, sha256
-from robustloss.licences import FREE
+from robustloss.licences import FREE, SHARED
 from robustloss.lineage import collected, stored
 from robustloss.progress import say
 from robustloss.publishing import claims_table, named, store
@@ -43,18 +43,24 @@ class Publication:
                 out |= {} if remote == default else {"remote": remote}
 
 
-def publish(results: Path, papers: list[str] | None, data: list[str] | None, remote: str | None) -> None:
+def publish(
+    results: Path, papers: list[str] | None, data: list[str] | None, remote: str | None, private: bool = False
+) -> None:
     """Add what is finished of the runs that manifests name, push it, and print the lines for git.
 
     Bytes are those of runs on the data sets `data` (None: on all). They go to `remote`, or (None) to where they are
-    already, else to the default one. A file is added only if it is what its record vouches for. Raises Problem if a
-    remote fails: then nothing is printed for git, and the same command goes on.
+    already, else to the default one. Data sets go along as far as they may be passed on to whoever reads the remote;
+    of a `private` one that is whoever has them already. A file is added only if it is what its record vouches for.
+    Raises Problem if a remote fails: then nothing is printed for git, and the same command goes on.
     """
     found = named.read(results / "papers", papers)
     known, default = store.remotes()
     if remote and remote not in known:
         raise Problem(f"there is no remote '{remote}' in .dvc/config; there are {', '.join(known)}")
-    gathered = _gathered(results, found, data)
+    within = Path(known[remote or default]).is_relative_to(Path.cwd())
+    if private and within:
+        raise Problem(f"{known[remote or default]} travels with the repository: name a remote that is private")
+    gathered = _gathered(results, found, data, None if private else FREE if within else SHARED)
     for sentence in gathered.left_out:
         say(f"left out: {sentence}")
     if remote:
@@ -74,13 +80,13 @@ def publish(results: Path, papers: list[str] | None, data: list[str] | None, rem
     _print_lines(results, files, Path(known[default]))
 
 
-def _gathered(results: Path, found: Named, data: list[str] | None) -> Publication:
+def _gathered(results: Path, found: Named, data: list[str] | None, free: tuple[str, ...] | None) -> Publication:
     gathered = Publication()
     for run, parts in found.runs.items():
         gathered.attempt(_add_run, run, parts, data)
     sets = {name: spec for name, spec in found.data().items() if data is None or spec["name"] in data}
     for name, spec in sets.items():
-        gathered.attempt(_add_data, name, spec)
+        gathered.attempt(_add_data, name, spec, free)
     for paper, manifest in found.manifests.items():
         gathered.attempt(_add_paper, results / "papers" / paper, manifest)
     return gathered
@@ -136,19 +142,27 @@ def _whole(record: Path, run: Path, tracked: dict[str, dict]) -> tuple[list[Path
     return numbers, folders
 
 
-def _add_data(gathered: Publication, name: str, spec: dict) -> None:
-    if spec["name"] not in FREE:
-        raise Problem(f"data/prepared/{name}: {spec['name']} is not passed on with results")
-    for folder in [Path("data/prepared") / name, *_drawn(name, spec)]:
+def _add_data(gathered: Publication, name: str, spec: dict, free: tuple[str, ...] | None) -> None:
+    """A prepared data set and the raw files that it was taken from, if it is among the `free` (None: all are).
+
+    What is published already stays where it is.
+    """
+    may, published = free is None or spec["name"] in free, False
+    for folder in [Path("data/prepared") / name, _raw(name, spec)]:
         file = folder.with_name(f"{folder.name}.dvc")
         tracked = store.read(file)
-        if not folder.is_dir():
-            if tracked:
-                gathered.numbers.append(file)
-            continue
-        if folder.parent.name == "prepared":
-            prepared.verify(folder)
-        gathered.outs[file] = tracked or {folder.name: {"path": folder.name}}
+        published |= bool(tracked)
+        if may and folder.is_dir():
+            if folder.parent.name == "prepared":
+                prepared.verify(folder)
+            gathered.outs[file] = tracked or {folder.name: {"path": folder.name}}
+        elif tracked:
+            gathered.numbers.append(file)
+    if not may and not published:
+        why = "does not travel with the repository; `make publish REMOTE=NAME` takes it to another remote"
+        if spec["name"] not in SHARED:
+            why = "is not passed on; `make publish REMOTE=NAME PRIVATE=yes` takes it where only those read who have it"
+        raise Problem(f"data/prepared/{name}: {spec['name']} {why}")
 
 
 def _add_paper(gathered: Publication, folder: Path, manifest: dict) -> None:
@@ -167,11 +181,11 @@ def _add_paper(gathered: Publication, folder: Path, manifest: dict) -> None:
     gathered.papers.append(folder.name)
 
 
-def _drawn(name: str, spec: dict) -> list[Path]:
-    """The folder of the clips that a data set was taken from, if they were drawn."""
+def _raw(name: str, spec: dict) -> Path:
+    """The folder of a data set's raw files: of the clips that were drawn, or its publisher's."""
     planned = runs.Plan()
     runs.add_data(planned, name, spec, "data/raw")
-    return [Path("data/raw") / raw for raw in planned.drawn]
+    return Path("data/raw") / next(iter(planned.drawn), spec["name"])
 
 
 def _refuse_much(outs: dict[Path, dict[str, dict]], known: dict[str, str], default: str) -> None:
