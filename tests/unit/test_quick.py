@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustloss import models
-from robustloss.models.quick import Convolution, Pooling, quicken
+from robustloss.models.quick import Convolution, Pooled, PooledConvolution, Pooling, quicken
 
 
 def both(layer, images):
@@ -68,10 +68,51 @@ def test_other_layers_stay_torchs(layer):
     assert type(quicken(nn.Sequential(copy.deepcopy(layer)))[0]) is type(layer)
 
 
-def test_images_that_squares_do_not_fill_are_computed_by_torch():
-    images = torch.rand(2, 1, 10, 9)
-    for ours, theirs in both(nn.Conv2d(1, 4, 3, padding=1), images)[1]:
-        assert torch.equal(ours, theirs)
+def test_images_that_squares_do_not_fill_have_torchs_gradient():
+    images = torch.rand(2, 1, 10, 9, dtype=torch.float64)
+    for ours, theirs in both(nn.Conv2d(1, 4, 3, padding=1).double(), images)[1]:
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 6), (3, 5), (6, 7), (6, 16)])
+@pytest.mark.parametrize("kernel", [((5, 5), (2, 2)), ((3, 4), (0, 1))], ids=str)
+@pytest.mark.parametrize("size", [(12, 16), (11, 13)], ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+def test_a_convolution_that_is_pooled_is_torchs(channels, outputs, kernel, size, bias, order):
+    torch.manual_seed(0)
+    window, padding = kernel
+    convolution = nn.Conv2d(channels, outputs, window, padding=padding, bias=bias).double()
+    layers = nn.Sequential(convolution, nn.MaxPool2d(2)).to(memory_format=order)
+    # Whole numbers, which both add up exactly: without noise many maxima are equal, and the first has the gradient.
+    convolution.weight.data = torch.randint(-1, 2, convolution.weight.shape).double()
+    images = torch.randint(0, 3, (3, channels, *size)).double().contiguous(memory_format=order)
+    assert [type(layer) for layer in quicken(copy.deepcopy(layers))] == [PooledConvolution, Pooled]
+    for ours, theirs in both(layers, images)[1]:
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_convolution_is_pooled_only_where_nothing_else_sees_it():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution, self.pooling = nn.Conv2d(1, 4, 3), nn.MaxPool2d(2)
+
+        def forward(self, images):
+            found = self.convolution(images)
+            return self.pooling(found), found
+
+    quick = quicken(Both())
+    assert [type(layer) for layer in quick.children()] == [Convolution, Pooling]
+    between = quicken(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)))
+    assert [type(layer) for layer in between] == [Convolution, nn.ReLU, Pooling]
+
+
+def test_in_lower_precision_layers_are_torchs():
+    layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    images = torch.rand(2, 1, 14, 14)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(quicken(copy.deepcopy(layers))(images), layers(images))
 
 
 def test_a_quick_network_has_the_weights_and_names_of_the_network():
@@ -79,7 +120,8 @@ def test_a_quick_network_has_the_weights_and_names_of_the_network():
     spec = {"name": "lenet5", "mean": 0.1, "std": 0.3, "pretrained": "none"}
     model = models.build(spec, 10, (28, 28, 1))
     quick = quicken(copy.deepcopy(model))
-    assert [type(quick.body[0]), type(quick.body[1])] == [Convolution, Pooling]
+    kinds = [type(layer) for layer in quick.body if type(layer).__module__ == "robustloss.models.quick"]
+    assert kinds == 2 * [PooledConvolution, Pooled]
     assert quick.state_dict().keys() == model.state_dict().keys()
     images = torch.rand(4, 1, 28, 28)
     torch.testing.assert_close(quick(images), model(images))

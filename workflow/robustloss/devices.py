@@ -17,6 +17,8 @@ def choose(name: str) -> torch.device:
     else:
         # use_deterministic_algorithms does the same and imports torch's compiler, which costs each job 1.5 s.
         torch.set_deterministic_debug_mode("error")
+        # Each new tensor is written before it is read; to fill it first is a tenth of a small network's time.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(name)
 
 

@@ -1,31 +1,31 @@
-"""Convolutions and poolings that a processor computes faster than torch does, with the same results.
+"""Layers that a processor computes faster than torch's, with the same results (see `squares` for how)."""
 
-Two operations take most of a small network's time on a CPU, neither for its arithmetic. Pooling by twos with indices
-runs number by number; four maxima of slices run vector by vector. The gradient to an image of one or three channels is
-a convolution with so few outputs that a vector of 16 lanes is nearly empty; computed for squares of pixels at a time it
-is a convolution with up to 16 outputs. On one core (AVX-512, float32, 64 images, LeNet-5's layers) pooling goes from
-1.2 to 0.1 ms, and the gradient to the images from 5.3 to 0.3 ms.
-"""
+import itertools
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Numbers that a vector register holds, which are the outputs of a convolution that are computed side by side.
-LANES = 16
+from robustloss.models import squares
+from robustloss.models.squares import LANES
 
 
 def quicken(model: nn.Module) -> nn.Module:
     """Replace, in place, the layers of `model` that have a faster form; weights and their names stay. Returns it.
 
-    What is exact stays so: outputs and gradients of poolings and gradients of weights are torch's own, gradients to
-    images are equal up to rounding. Elsewhere than on a CPU the layers are torch's. They have no second derivatives.
+    Poolings are torch's own to the last bit; convolutions that are pooled and gradients of convolutions are equal up to
+    rounding. Elsewhere than on a CPU the layers are torch's. They have no second derivatives.
     """
     for module in model.modules():
-        if type(module) is nn.Conv2d and _side(module) > 1:
+        # Only here does nothing else see what a layer gives to the next.
+        if isinstance(module, nn.Sequential):
+            for layer, following in itertools.pairwise(module):
+                if _few_channels(layer) and _by_twos(following):
+                    layer.__class__, following.__class__ = PooledConvolution, Pooled
+    for module in model.modules():
+        if _few_channels(module):
             module.__class__ = Convolution
-        elif type(module) is nn.MaxPool2d and _by_twos(module):
+        elif _by_twos(module):
             module.__class__ = Pooling
     return model
 
@@ -41,109 +41,61 @@ def memory_format(model: nn.Module, device: torch.device | str) -> torch.memory_
 
 
 class Convolution(nn.Conv2d):
-    """A convolution of few input channels without stride, whose gradient to its input is computed square by square."""
+    """A convolution of few channels without stride."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        divides = all(size % _side(self) == 0 for size in images.shape[2:])
-        if images.device.type != "cpu" or not images.requires_grad or not divides or torch.is_autocast_enabled("cpu"):
+        if not _quick(images):
             return super().forward(images)
-        return _Convolution.apply(images, self.weight, self.bias, self.padding)
+        return squares.Convolution.apply(images, self.weight, self.bias, self.padding)
+
+
+class PooledConvolution(nn.Conv2d):
+    """A convolution of few channels without stride, and the maxima of its outputs over squares of two by two."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not _quick(images):
+            return F.max_pool2d(super().forward(images), 2)
+        if self.out_channels < LANES // 2:
+            return squares.PooledConvolution.apply(images, self.weight, self.bias, self.padding)
+        # Enough outputs to be pooled by vectors of them, which channels last are side by side.
+        last = squares.channels_last(images)
+        pooled = squares.Pooling.apply(squares.Convolution.apply(last, self.weight, self.bias, self.padding))
+        return pooled.contiguous() if images.is_contiguous() else pooled
+
+
+class Pooled(nn.MaxPool2d):
+    """The place of a pooling that the convolution before it does."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
 
 
 class Pooling(nn.MaxPool2d):
     """Maxima over squares of two by two."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if images.device.type != "cpu":
-            return super().forward(images)
-        return _Pooling.apply(images)
+        return squares.Pooling.apply(images) if _quick(images) else super().forward(images)
 
 
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, images, weight, bias, padding):
-        ctx.save_for_backward(images, weight)
-        ctx.padding = padding
-        return F.conv2d(images, weight, bias, padding=padding)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        images, weight = ctx.saved_tensors
-        to_images, *to_weights = ctx.needs_input_grad[:3]
-        found = [None, None]
-        if any(to_weights):
-            sizes, ones = [weight.shape[0]] if to_weights[1] else None, [1, 1]
-            _, *found = torch.ops.aten.convolution_backward(
-                gradient, images, weight, sizes, ones, [*ctx.padding], ones, False, [0, 0], 1, [False, *to_weights]
-            )
-        return _to_images(gradient, weight, ctx.padding) if to_images else None, *found, None
+def _quick(images: torch.Tensor) -> bool:
+    return images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
-def _to_images(gradient: torch.Tensor, weight: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
-    """The gradient (N, channels, height, width) to the input, from that to the output (N, outputs, ...).
-
-    It is the convolution of `gradient` with the transposed and turned kernel. Its outputs for a square of pixels see
-    windows that overlap: one larger kernel, laid out once for each pixel of the square, and a stride as long as it.
-    """
-    outputs, channels, height, width = weight.shape
-    side = _square(channels)
-    turned = weight.flip(2, 3).transpose(0, 1)
-    kernels = weight.new_zeros(channels, side, side, outputs, height + side - 1, width + side - 1)
-    for row in range(side):
-        for column in range(side):
-            kernels[:, row, column, :, row : row + height, column : column + width] = turned
-    kernels = kernels.flatten(0, 2)
-    if gradient.is_contiguous(memory_format=torch.channels_last) and not gradient.is_contiguous():
-        kernels = kernels.contiguous(memory_format=torch.channels_last)
-    around = height - 1 - padding[0], width - 1 - padding[1]
-    return F.pixel_shuffle(F.conv2d(gradient, kernels, stride=side, padding=around), side)
-
-
-class _Pooling(torch.autograd.Function):
-    """As torch does, the first of equal maxima gets the gradient, row by row."""
-
-    @staticmethod
-    def forward(ctx, images):
-        ctx.shape = images.shape
-        rows, columns = (size // 2 * 2 for size in images.shape[2:])
-        left, right = images[:, :, :rows, 0:columns:2], images[:, :, :rows, 1:columns:2]
-        of_pairs = torch.maximum(left, right)
-        upper, lower = of_pairs[:, :, 0::2], of_pairs[:, :, 1::2]
-        if images.requires_grad:
-            ctx.save_for_backward(left >= right, upper >= lower)
-        return torch.maximum(upper, lower)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        in_left, in_upper = ctx.saved_tensors
-        # What is not cut off at an odd edge.
-        rows, columns = (size // 2 * 2 for size in ctx.shape[2:])
-        whole = (rows, columns) == ctx.shape[2:]
-        found = torch.empty(ctx.shape, dtype=gradient.dtype) if whole else torch.zeros(ctx.shape, dtype=gradient.dtype)
-        upper = gradient * in_upper
-        for first, part in ((0, upper), (1, gradient - upper)):
-            left = part * in_left[:, :, first::2]
-            found[:, :, first:rows:2, 0:columns:2] = left
-            found[:, :, first:rows:2, 1:columns:2] = part - left
-        return found
-
-
-def _side(module: nn.Conv2d) -> int:
-    """How many pixels the square has at its side that are computed together; 1 where nothing is gained."""
+def _few_channels(module: nn.Module) -> bool:
+    """Whether it is one of torch's convolutions that takes few channels and has no setting but its size and padding."""
+    if type(module) is not nn.Conv2d or module.in_channels >= LANES // 2:
+        return False
     plain = module.stride == module.dilation == (1, 1) and module.groups == 1 and module.padding_mode == "zeros"
     # A pointwise convolution has no windows; padding by its name is worked out by torch alone.
-    fits = min(module.kernel_size) > 1 and isinstance(module.padding, tuple)
-    inside = fits and all(around < size for around, size in zip(module.padding, module.kernel_size, strict=True))
-    return _square(module.in_channels) if plain and inside else 1
+    if not plain or min(module.kernel_size) == 1 or not isinstance(module.padding, tuple):
+        return False
+    return all(around < size for around, size in zip(module.padding, module.kernel_size, strict=True))
 
 
-def _square(channels: int) -> int:
-    return next((side for side in (4, 2) if channels * side**2 <= LANES), 1)
-
-
-def _by_twos(module: nn.MaxPool2d) -> bool:
+def _by_twos(module: nn.Module) -> bool:
+    """Whether it is torch's maximum pooling over squares of two by two."""
+    if type(module) is not nn.MaxPool2d:
+        return False
     settings = [module.kernel_size, module.stride, module.padding, module.dilation]
     pairs = [setting if isinstance(setting, tuple) else (setting, setting) for setting in settings]
     plain = not (module.return_indices or module.ceil_mode)

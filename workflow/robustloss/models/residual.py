@@ -14,7 +14,8 @@ class Residual(nn.Module):
         self.after = after or nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.after(self.branch(images) + self.shortcut(images))
+        # In place, since a branch ends in a layer that does not look at its outputs again.
+        return self.after(self.branch(images).add_(self.shortcut(images)))
 
 
 def draw_weights(body: nn.Module, kinds: type | tuple[type, ...], mode: str) -> nn.Module:
