@@ -1,12 +1,13 @@
 """Attacking a trained network: each sample's outcome at each epoch, and what they sum up to."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from robustloss import attacks, batch_sizes, checkpoints, defences, devices, models, naming, outcomes
+from robustloss import attacks, batch_sizes, batchwise, checkpoints, defences, devices, models, naming, outcomes
 from robustloss.attacks.parts import gradients
 from robustloss.attacks.parts.perturbed import Perturbed, fixed
 from robustloss.code import settings_of, sources_of
@@ -14,7 +15,7 @@ from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
 from robustloss.files import write_csv
 from robustloss.images import Images, spread
-from robustloss.progress import Standing, say, track
+from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
 
 
@@ -79,45 +80,28 @@ def _resolved(spec: dict, runs: Path, data: Prepared, where: torch.device) -> di
 
 def _attack_epoch(model: torch.nn.Module, images: Images, spec: dict, epoch: int, path: Path) -> None:
     """Attack one epoch's network, in smaller batches where the GPU has no room for the ones that were chosen."""
-    size = batch_sizes.choose(spec, model, images)
-    while not _attack_in_batches(model, images, spec, epoch, path, size):
-        size //= 2
-        say(f"{path.stem}: the GPU's memory is too small, so batches are of {size} images")
-
-
-def _attack_in_batches(model, images: Images, spec: dict, epoch: int, path: Path, size: int) -> bool:
-    """Attack batch by batch; the batches' files make the epoch's, and go. False if a GPU has no room for a batch."""
     generators = [torch.Generator(images.device) for _ in range(2)]
-    if "defence" in spec:
-        model = defences.build(spec["defence"], model, generators[1])
-    rows = torch.arange(len(images)).split(size)
-    # Of another size, a batch is another: its random numbers differ.
-    parts = [path.with_name(f"{path.stem}-batch-{size}-{number:05d}.npz") for number in range(len(rows))]
-    left = [number for number, part in enumerate(parts) if not part.exists()]
-    standing = Standing()
-    for part in parts:
-        if part.exists():
-            standing.known(*_tally(outcomes.load(part)))
-    for number in track(left, "batches", note=standing.note):
+    attacked = defences.build(spec["defence"], model, generators[1]) if "defence" in spec else model
+
+    def compute(number, inputs, labels):
         # Each batch has random numbers of its own, so that one that was attacked before a kill changes no other.
         for generator in generators:
             generator.manual_seed(epoch * 1_000_003 + number)
         try:
-            found = _outcomes(model, *images.batch(rows[number]), spec, generators[0])
+            found = _outcomes(attacked, inputs, labels, spec, generators[0])
+        except Problem as problem:
+            raise Problem(f"batch {number + 1} of {math.ceil(len(images) / size)}: {problem}") from None
+        return {**found, "batch": np.full(len(labels), number, np.int32)}
+
+    size = batch_sizes.choose(spec, model, images)
+    while True:
+        try:
+            return batchwise.save(images, size, path, compute, _tally)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
-            return False
-        except Problem as problem:
-            raise Problem(f"batch {number + 1} of {len(rows)}: {problem}") from None
-        outcomes.save(parts[number], {**found, "batch": np.full(len(rows[number]), number, np.int32)})
-        standing.count(*_tally(found))
-    found = [outcomes.load(part) for part in parts]
-    arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    outcomes.save(path, {"index": images.indices.cpu().numpy(), **arrays})
-    for part in path.parent.glob(f"{path.stem}-batch-*.npz"):
-        part.unlink()
-    return True
+        size //= 2
+        say(f"{path.stem}: the GPU's memory is too small, so batches are of {size} images")
 
 
 def _outcomes(model, inputs, labels, spec: dict, generator: torch.Generator) -> dict[str, np.ndarray]:

@@ -58,7 +58,7 @@ class Images:
         """
         rows = self.indices[rows.to(self.indices.device)]
         if self.augmentation is None or generator is None:
-            pixels = self.pixels[rows]
+            pixels = self.pixels.index_select(0, rows)
         else:
             pixels = moved(self.pixels, rows, generator, **self.augmentation)
         pixels = pixels.to(self.device, non_blocking=True)

@@ -7,12 +7,7 @@ end, and nothing inside a step waits for the device.
 Complement objective training (Chen et al. 2019) has a second objective, `then`: each batch is used for two updates,
 each with a forward pass and an optimiser of its own.
 
-Adversarial training is a recipe for any objective: with a `perturbation`, an attack's name and settings, the objective
-is computed on each batch's perturbed images, and the terms of `clean`, if there are any, on the clean ones in the same
-forward pass and are added. The attack sees a frozen copy of the network, with running statistics; k steps of it cost k
-forward and k backward passes to the images, which spare the gradients of the weights. During the first `warm_up` epochs
-the attack's epsilon and step size grow linearly to their own: a small network that meets the whole radius at once may
-learn no more than one answer for all images.
+Which images an update sees and what it computes of them is the run's recipe (`robustloss.recipes`).
 
 Several processes may share one training (`robustloss.parallel`): each computes its part of every batch.
 
@@ -20,16 +15,12 @@ Every epoch's order of images and random numbers follow from (seed, epoch) alone
 from its last whole epoch to the same weights, bit for bit on a CPU.
 """
 
-import contextlib
-import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from robustloss import (
-    attacks,
     checkpoints,
     devices,
     losses,
@@ -37,22 +28,16 @@ from robustloss import (
     naming,
     optimizers,
     parallel,
+    recipes,
     schedules,
     selection,
 )
-from robustloss.code import check_head, check_settings, plugin, settings_of
 from robustloss.data.prepared import Prepared
 from robustloss.errors import Problem
 from robustloss.files import sha256, write_csv
 from robustloss.images import Images
 from robustloss.progress import say, track
 from robustloss.provenance import Stopwatch
-
-# Each takes a batch and returns the images to train on: (images, labels, generator, share) -> images, where `share` is
-# how much of the perturbation's sizes the warm-up has reached.
-Perturb = Callable[[torch.Tensor, torch.Tensor, torch.Generator, float], torch.Tensor]
-# The settings of an attack that a warm-up starts from nothing.
-SIZES = ("epsilon", "step_size")
 
 
 def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pretrained: Path | None = None) -> None:
@@ -71,12 +56,12 @@ def train(spec: dict, data: Prepared, directory: Path, device: str = "auto", pre
 
 def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path | None, watch: Stopwatch, team) -> None:
     identity = checkpoints.identity(directory.name, spec, data)
-    objectives = _objectives(spec)
+    objectives = recipes.objectives(spec)
     images = Images(data, "train", where, augmentation=spec.get("augmentation"))
     _check_batches(spec, images, team)
     model, steppers = _start(spec, data, images, pretrained, len(objectives), team)
     history = _resume(directory, identity, model, steppers)
-    perturb = _perturb(spec, model, where)
+    perturb = recipes.perturbation(spec, model, where)
     updates = list(zip(objectives.values(), steppers, strict=True))
     test = selection.test_images(spec, data, where)
     left = range(len(history) + 1, spec["epochs"] + 1)
@@ -119,45 +104,6 @@ def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path 
     _state_path(directory).unlink(missing_ok=True)
 
 
-def _objectives(spec: dict) -> dict[str, losses.Loss]:
-    """The objectives of a batch's updates by their key in the specification, in the order of the updates."""
-    head = spec["model"].get("head", {}).get("name")
-    terms = {key: spec[key] for key in ("objective", "clean", "then") if key in spec}
-    for term in itertools.chain(*terms.values()):
-        check_head(f"network {spec['model'].get('name')}", term["loss"], head)
-    found = {key: losses.objective(value) for key, value in terms.items()}
-    if "clean" in found:
-        found["objective"] = _both(found.pop("clean"), found["objective"])
-    return found
-
-
-def _both(clean: losses.Loss, perturbed: losses.Loss) -> losses.Loss:
-    """The sum of `clean` on the first half of a batch and `perturbed` on the second."""
-
-    def total(logits, labels, features, head):
-        halves = zip(logits.chunk(2), labels.chunk(2), features.chunk(2), strict=True)
-        return sum(loss(*half, head) for loss, half in zip((clean, perturbed), halves, strict=True))
-
-    return total
-
-
-def _perturb(spec: dict, model: torch.nn.Module, where: torch.device) -> Perturb | None:
-    """What replaces each batch's images before its updates: the perturbed ones, after the clean ones if those count."""
-    if "perturbation" not in spec:
-        return None
-    attack, settings = spec["perturbation"]["name"], settings_of("attacks", spec["perturbation"])
-    check_settings(f"perturbation {attack}", plugin("attacks", attack), "perturb", settings)
-    perturb, frozen = attacks.load(attack), models.Frozen(model, where)
-
-    def perturbed(images, labels, generator, share):
-        sizes = {name: share * settings[name] for name in SIZES if name in settings}
-        with _precision(spec, where):
-            found = perturb(frozen.refresh(), images, labels, generator, **settings | sizes).images
-        return torch.cat([images, found]) if "clean" in spec else found
-
-    return perturbed
-
-
 def _check_batches(spec: dict, images: Images, team: parallel.Team) -> None:
     """Refuse more processes than the last batch has images."""
     last = len(images) % spec["batch_size"]
@@ -176,7 +122,7 @@ def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, 
     return model, [optimizers.build(spec["optimizer"], model, spec["schedule"]["rate"]) for _ in range(count)]
 
 
-def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None, team: parallel.Team) -> torch.Tensor:
+def _epoch(spec, epoch, model, updates, images: Images, perturb, team: parallel.Team) -> torch.Tensor:
     """One pass over the images; the objectives' values (steps, objectives)."""
     seed = spec["seed"] * 1_000_003 + epoch
     torch.manual_seed(seed)
@@ -195,7 +141,7 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None,
         inputs, labels = (whole[part] for whole in images.batch(batch, moves))
         share = len(labels) / len(batch)
         if perturb is not None:
-            inputs = perturb(inputs, labels, draws, _share(spec, before, steps))
+            inputs = perturb(inputs, labels, draws, recipes.share(spec, before, steps))
             labels = labels.repeat(len(inputs) // len(labels))
         for which, (objective, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:
@@ -205,15 +151,10 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb: Perturb | None,
     return values
 
 
-def _share(spec: dict, before: int, steps: int) -> float:
-    """How much of its sizes the perturbation has after `before` steps, of which an epoch has `steps`."""
-    return min(1.0, (before + 1) / (spec["warm_up"] * steps)) if "warm_up" in spec else 1.0
-
-
 def _update(spec, model, objective, optimizer, inputs, labels, share: float, team: parallel.Team) -> torch.Tensor:
     """One step of the optimiser; the objective before it, as much of it as these images are of the batch."""
     optimizer.zero_grad(set_to_none=True)
-    with _precision(spec, inputs.device):
+    with recipes.precision(spec, inputs.device):
         features = model.features(inputs)
     # The head is computed in full precision: distances and angles between close points need it.
     features = losses.fine(features)
@@ -239,13 +180,6 @@ def _means(values: torch.Tensor, epoch: int) -> list[float]:
 
 def _steps(spec: dict, images: Images) -> int:
     return math.ceil(len(images) / spec["batch_size"])
-
-
-def _precision(spec: dict, device: torch.device):
-    # bfloat16 pays on CUDA's matrix units; on most CPUs it is emulated and slower.
-    if spec["precision"] == "auto" and device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _state_path(directory: Path) -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustloss import checkpoints, defences, devices, models, naming, outcomes
+from robustloss import batchwise, checkpoints, defences, devices, models, naming, outcomes
 from robustloss.audit import measurements
 from robustloss.audit.judgement import Sign, judge
 from robustloss.audit.verdict import accuracies, verdict, withstanding
@@ -15,7 +15,7 @@ from robustloss.code import check_settings, nearest, sources_of
 from robustloss.data.prepared import SPLITS, Prepared
 from robustloss.errors import Problem
 from robustloss.images import Images, spread
-from robustloss.progress import Standing, say, track
+from robustloss.progress import say
 from robustloss.provenance import Stopwatch
 
 # Small, since an image is attacked for long: progress shows, and little is lost by a kill.
@@ -80,30 +80,17 @@ def _source(run: Path, data: Prepared, spec: dict, where: torch.device) -> nn.Mo
 
 
 def _measure(model, source, images: Images, spec: dict, settings: dict, path: Path) -> None:
-    """Measure batch by batch; the batches' files make the whole, and go."""
     generators = [torch.Generator(images.device) for _ in range(2)]
     if "defence" in spec:
         model = defences.build(spec["defence"], model, generators[1])
-    rows = torch.arange(len(images)).split(BATCH)
-    parts = [path.with_name(f"{path.stem}-batch-{number:05d}.npz") for number in range(len(rows))]
-    standing = Standing()
-    for part in parts:
-        if part.exists():
-            standing.known(*_tally(outcomes.load(part)))
-    left = [number for number, part in enumerate(parts) if not part.exists()]
-    for number in track(left, "batches", note=standing.note):
+
+    def compute(number, inputs, labels):
         # Each batch has random numbers of its own, so that one that was measured before a kill changes no other.
         for generator in generators:
             generator.manual_seed(number)
-        found = _measured(model, *images.batch(rows[number]), generators[0], source, settings)
-        outcomes.save(parts[number], found)
-        standing.count(*_tally(found))
-    found = [outcomes.load(part) for part in parts]
-    names = dict.fromkeys(name for part in found for name in part)
-    arrays = {name: np.concatenate([part[name] for part in found if name in part]) for name in names}
-    outcomes.save(path, {"index": images.indices.cpu().numpy(), **arrays})
-    for part in parts:
-        part.unlink()
+        return _measured(model, inputs, labels, generators[0], source, settings)
+
+    batchwise.save(images, BATCH, path, compute, _tally)
 
 
 def _measured(model, inputs, labels, generator, source, settings: dict) -> dict[str, np.ndarray]:
