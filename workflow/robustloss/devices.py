@@ -4,6 +4,9 @@ import torch
 
 from robustloss.errors import Problem
 
+# Bytes of the largest block for which glibc raises its thresholds.
+LARGE = 2**25 - 2**16
+
 
 def choose(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU; deterministic algorithms on the CPU, fastest ones on CUDA."""
@@ -19,6 +22,9 @@ def choose(name: str) -> torch.device:
         torch.set_deterministic_debug_mode("error")
         # Each new tensor is written before it is read; to fill it first is a tenth of a small network's time.
         torch.utils.deterministic.fill_uninitialized_memory = False
+        # To have freed one large block once makes the C library keep what is freed later, which else goes back to the
+        # system and comes again, zeroed page by page, at every step.
+        torch.empty(LARGE, dtype=torch.uint8)
     return torch.device(name)
 
 
