@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+import yaml
 from moto.server import ThreadedMotoServer
 
 from robustloss.errors import Problem
@@ -105,6 +106,25 @@ def test_what_was_published_is_not_replaced_by_what_is_damaged(shelf, tmp_path):
     shutil.rmtree(outcome.parent)
     author.library("pull")
     assert outcome.read_bytes() == whole
+
+
+def test_what_is_used_no_more_and_was_deleted_is_published_no_more(shelf, tmp_path):
+    """An attack by older code lies beside the one that the paper names until `unused` removes it."""
+    shutil.copytree(shelf.folder, tmp_path / "author", symlinks=True)
+    author = type(shelf)(tmp_path / "author")
+    attack = next(author.folder.glob("results/runs/*lenet5*/attacks/fgsm-*"))
+    old = attack.with_name("fgsm-00000000")
+    shutil.copytree(attack, old)
+    pointer = attack.parents[1] / "bytes.dvc"
+    samples = f"attacks/{attack.name}/samples"
+    outs = yaml.safe_load(pointer.read_text())["outs"]
+    others = [out | {"path": f"attacks/{old.name}/samples"} for out in outs if out["path"] == samples]
+    pointer.write_text(yaml.safe_dump({"outs": outs + others}))
+    author.library("publish")
+    assert old.name in pointer.read_text()
+    shutil.rmtree(old)
+    assert "left out" not in author.library("publish").stderr
+    assert yaml.safe_load(pointer.read_text())["outs"] == outs
 
 
 def test_a_table_changed_by_hand_is_not_published(shelf, tmp_path):

@@ -93,7 +93,8 @@ def _gathered(results: Path, found: Named, data: list[str] | None, free: tuple[s
 
 
 def _add_run(gathered: Publication, run: Path, parts: list[Path], data: list[str] | None) -> None:
-    tracked = store.read(run / BYTES)
+    published = store.read(run / BYTES)
+    tracked = {folder: out for folder, out in published.items() if not _removed(run / folder, parts)}
     numbers, folders = _whole(run / "run.json", run, tracked)
     # What was published before is committed again with the rest, so it must be whole as well.
     before = [(run / folder).parent for folder in tracked if folder.endswith("/samples")]
@@ -114,10 +115,16 @@ def _add_run(gathered: Publication, run: Path, parts: list[Path], data: list[str
     absent = [folder for folder in outs if not (run / folder).is_dir()]
     if not absent:
         gathered.outs[run / BYTES] = outs
-    elif outs.keys() == tracked.keys():
+    elif outs.keys() == published.keys():
         gathered.numbers.append(run / BYTES)
     else:
-        raise Problem(f"{run} has new outcomes, but {absent[0]}, published before, is not here: pull it first")
+        raise Problem(f"{run} has other outcomes now, but {absent[0]}, published before, is not here: pull it first")
+
+
+def _removed(samples: Path, parts: list[Path]) -> bool:
+    """Whether outcomes were of something that no manifest names any more and that somebody has deleted."""
+    part = samples.parent
+    return samples.name == "samples" and part not in parts and not stored.record_of(part).is_file()
 
 
 def _whole(record: Path, run: Path, tracked: dict[str, dict]) -> tuple[list[Path], set[str]]:
