@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from studies import COPIED, Study, lay_out
 
-VERSIONED = (*COPIED, "REPRODUCING.md", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+VERSIONED = (*COPIED, "Makefile", "REPRODUCING.md", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 
 
 class Repository(Study):
@@ -42,6 +42,12 @@ class Repository(Study):
 
     def library(self, *words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         return self.run(sys.executable, "-m", "robustloss", *words, check=check, **environment)
+
+    def make(self, *words: str) -> subprocess.CompletedProcess:
+        """A command of the README, with the environment of the tests in place of a new one."""
+        if not (self.folder / ".venv").exists():
+            (self.folder / ".venv").symlink_to(sys.prefix)
+        return self.run("make", "--old-file=.venv/ready", *words)
 
     def dvc(self, *words: str) -> None:
         self.run(sys.executable, "-m", "dvc", *words)
