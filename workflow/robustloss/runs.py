@@ -9,6 +9,7 @@ are not seen.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from robustloss import naming
@@ -26,6 +27,8 @@ PRETRAINED = {"resnet50": "resnet50-11ad3fa6.pth", "efficientnet_b0": "efficient
 # A row, by its label in one's own experiment or by experiment and row -> name and specification of its run with one's
 # own seed.
 Train = Callable[[str | dict], tuple[str, dict]]
+# Sections of a paper whose entries a scale may change.
+SCALED = ("attacks", "perturbations", "audits")
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Study:
     paper: dict
     scale: dict
     data: dict[str, str]
+    scaled: dict[str, dict]  # attacks, perturbations and audits as the scale has them, by section and label
 
 
 def plan(settings: dict, papers: dict[str, dict]) -> Plan:
@@ -92,7 +96,14 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
     scale = paper["scales"][settings["scale"]]
     used = {experiment["data"] for experiment in paper["experiments"].values()}
     data = {name: _plan_data(result, settings, scale["data"][name]) for name in sorted(used)}
-    study = Study(settings, paper, scale, data)
+    scaled = {section: _scaled(paper.get(section, {}), scale.get(section, {})) for section in SCALED}
+    study = Study(settings, paper, scale, data, scaled)
+
+    # Many rows ask for the few networks that their attacks transfer from.
+    @cache
+    def train(experiment: str, label: str, seed: int) -> tuple[str, dict]:
+        return _plan_training(result, study, paper["experiments"][experiment], label, seed)
+
     if "counts" in paper:
         result.counted[paper["paper"]] = data[paper["counts"]]
     seeds = settings.get("seeds", scale["seeds"])
@@ -118,7 +129,7 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
             chosen = seeds if label in wanted else []
-            rows[label] = [_plan_run(result, study, name, label, seed) for seed in chosen]
+            rows[label] = [_plan_run(result, study, name, label, partial(train, seed=seed)) for seed in chosen]
     return manifest
 
 
@@ -157,23 +168,21 @@ def add_data(result: Plan, name: str, spec: dict, data_root: str) -> None:
         result.raw_of[name] = f"data/raw/{raw}"
 
 
-def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> dict:
-    """A row's run and what is measured of it, as the manifest lists them."""
+def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callable) -> dict:
+    """A row's run and what is measured of it, as the manifest lists them; `trained` plans a row's run by experiment."""
     paper, scale = study.paper, study.scale
     experiment = paper["experiments"][name]
     row = experiment["rows"][label]
 
     def train(row: str | dict) -> tuple[str, dict]:
-        where, which = (row["experiment"], row["row"]) if isinstance(row, dict) else (name, row)
-        chosen = paper["experiments"][where]
-        return _plan_training(result, study, chosen, chosen["rows"][which], seed)
+        return trained(row["experiment"], row["row"]) if isinstance(row, dict) else trained(name, row)
 
     run, spec = train(label)
     directory = f"results/runs/{run}"
     features = name_of("features", {}, *naming.features_modules(spec["model"]))
     attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
     attacks = {
-        attack: _plan_attack(result, study, _attack(study, "attacks", attack), row, run, spec, train)
+        attack: _plan_attack(result, study, study.scaled["attacks"][attack], row, run, spec, train)
         for attack in sorted(attacked)
     }
     entry = {
@@ -184,7 +193,7 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> d
         "attacks": {attack: f"{directory}/attacks/{planned}" for attack, planned in attacks.items()},
     }
     if "audit" in experiment and label in scale.get("audited", {}).get(name, experiment["rows"]):
-        settings = _attack(study, "audits", experiment["audit"])
+        settings = study.scaled["audits"][experiment["audit"]]
         entry["audit"] = f"{directory}/audits/{_plan_audit(result, study, settings, row, run, spec, train)}"
     wanted = {
         figure: _plan_measurement(result, plain(settings["measure"]), spec)
@@ -196,9 +205,9 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, seed: int) -> d
     return entry
 
 
-def _plan_training(result: Plan, study: Study, experiment: dict, row: dict, seed: int) -> tuple[str, dict]:
+def _plan_training(result: Plan, study: Study, experiment: dict, label: str, seed: int) -> tuple[str, dict]:
     """The name and specification of a row's run."""
-    paper, scale = study.paper, study.scale
+    paper, scale, row = study.paper, study.scale, experiment["rows"][label]
     training = scale["training"][experiment.get("training", "default")]
     objective = paper["objectives"][row["objective"]]
     model, weights = _network(study, experiment, objective)
@@ -217,7 +226,7 @@ def _plan_training(result: Plan, study: Study, experiment: dict, row: dict, seed
         }
     )
     if "perturbation" in row:
-        spec["perturbation"] = _climbing(_attack(study, "perturbations", row["perturbation"]), spec)
+        spec["perturbation"] = _climbing(study.scaled["perturbations"][row["perturbation"]], spec)
         spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
     run = name_of(_slug(spec), naming.trained(spec, data), *naming.run_modules(spec))
     result.runs[run] = canonical(spec)
@@ -236,9 +245,9 @@ def _network(study: Study, experiment: dict, objective: dict) -> tuple[dict, str
     return network, weights
 
 
-def _attack(study: Study, section: str, label: str) -> dict:
-    """An attack, perturbation or audit of the paper as its scale has it."""
-    return plain(study.paper[section][label] | study.scale.get(section, {}).get(label, {}))
+def _scaled(section: dict[str, dict], scale: dict[str, dict]) -> dict[str, dict]:
+    """The entries of a section of the paper with what the scale says of them."""
+    return {label: plain(entry | scale.get(label, {})) for label, entry in section.items()}
 
 
 def _climbing(attack: dict, run: dict) -> dict:
