@@ -36,6 +36,13 @@ def test_the_repository_s_own_configuration_is_valid_at_every_scale(settings):
         assert set(papers) == {"ding2025", "song2022", "pang2020", "chen2019"}
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "workflow/configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_of_workflow_configs_is_valid_as_typed(settings, path):
+    """Laid over config.yaml, as `snakemake --configfile` does."""
+    loaded, papers = config.load(config.merge(settings, config.read_yaml(path)))
+    assert list(papers) == loaded["papers"]
+
+
 def test_unknown_key_is_named_with_the_nearest_valid_one(settings):
     assert "unknown key 'sede'; did you mean 'seeds'?" in refused(settings | {"sede": [0]})
     assert "scales.demo.training.default: unknown key 'epoch'; did you mean 'epochs'?" in refused(
