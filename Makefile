@@ -48,7 +48,7 @@ benchmarks: env .venv/peers
 env: .venv/ready
 
 .venv/ready: envs/requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "robustloss needs Python 3.11 or newer: name one with make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11, 4) else "robustloss needs Python 3.11.4 or newer: name one with make PYTHON=python3.12")'
 	@echo "Setting up .venv from envs/requirements.txt: about three minutes and 6 GB, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/requirements.txt

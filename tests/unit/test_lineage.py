@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import lineage_fixture
@@ -112,6 +115,14 @@ def test_each_result_is_told_with_how_it_was_made(root):
     (attack,) = (record for record in rests_on(RESULTS, "some2020", "table3", "B") if record["stage"] == "attack")
     ((source, digest),) = attack["source_digests"].items()
     assert f"weights of {source} {digest[:12]}" in "\n".join(sentences(attack))
+
+
+def test_a_reader_who_has_read_enough_is_no_error(root):
+    """`python -m robustloss rests-on ... | head`."""
+    words = f"{sys.executable} -m robustloss rests-on --paper some2020 --table table3 --json | true"
+    environment = os.environ | {"PYTHONPATH": str(config.WORKFLOW)}
+    found = subprocess.run(["bash", "-o", "pipefail", "-c", words], env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
 
 
 def test_nothing_would_run_when_all_exists(root, plan):

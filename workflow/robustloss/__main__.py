@@ -31,9 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
         with _alone(options) as wanted, _gpu(options):
             if wanted:
                 options.stage(options)
+        sys.stdout.flush()
     except Problem as problem:
         print(f"robustloss: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever reads the answer has read enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise
