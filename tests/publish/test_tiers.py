@@ -123,6 +123,9 @@ def test_one_loss_weight_after_a_pull(fetched):
     assert {rule: jobs[rule] for rule in jobs if rule not in COLLECTED} == {
         **{"train": 1, "features": 1, "attack": 1, "measure": 1}
     }
+    new, count = fetched.library("why").stdout.splitlines()
+    assert "spec.objective.1.weight 1 -> 2; the same code" in new
+    assert count == "Missing in all: 1 run, 1 set of features, 1 attack, 1 measurement."
 
 
 def test_a_seed_after_a_pull(fetched):
