@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,26 +16,32 @@ def write(path, seconds: float) -> None:
     path.write_text(json.dumps({"environment": {"seconds": seconds}}))
 
 
-def test_hours_of_a_claim(tmp_path):
+def test_hours_of_a_claim(tmp_path, monkeypatch):
     """Two trainings of 2.5 hours with their features; three and two attacks of an hour; each counts once."""
+    monkeypatch.chdir(tmp_path)
     rows = {}
     for row, labels in {"A": ("pgd", "h1", "h2"), "B": ("pgd", "h1"), "C": ("pgd",)}.items():
-        run = tmp_path / row
+        run = Path("results/runs") / row
         attacks = {label: str(run / "attacks" / label) for label in labels}
-        rows[row] = [{"directory": str(run), "features": str(run / "features"), "attacks": attacks}]
+        entry = {"run": row, "directory": str(run), "features": str(run / "features"), "attacks": attacks}
+        rows[row] = [entry]
         write(run / "run.json", 7200)
         write(run / "features/features.json", 1800)
         for folder in attacks.values():
-            write(tmp_path / folder / "attack.json", 3600)
+            write(Path(folder) / "attack.json", 3600)
     shared = {"experiment": "e", "row": "A", "against": ["B"]}
     comparisons = [shared | {"attack": "pgd", "honest": ["h1", "h2"]}, shared | {"attack": "pgd"}]
-    assert claims_table.hours(comparisons, {"rows": {"e": rows}}) == (5, 10)
+    manifest = {"rows": {"e": rows}}
+    assert claims_table.hours(comparisons, manifest) == (5, 10)
+    # Of the whole paper, C with its attack too.
+    assert claims_table.all_hours(Path("results"), manifest) == (6, 13.5)
 
 
 def test_the_page_has_the_published_verdicts(shelf):
     page = (shelf.folder / "REPRODUCING.md").read_text()
     assert claims_table.NONE not in page
     assert "make attacks PAPERS=chen2019" in page
+    assert "in all < 0.01 for the attacks alone and < 0.01 for everything" in page
     with open(shelf.folder / "results/published/chen2019/claims.csv", newline="") as stream:
         claims = list(csv.DictReader(stream))
     for claim in claims:

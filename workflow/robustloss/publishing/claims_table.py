@@ -8,6 +8,7 @@ from robustloss.claims.page import text
 from robustloss.claims.statements import several
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing
+from robustloss.lineage import collected
 from robustloss.papers.tables import stored
 from robustloss.publishing import named
 
@@ -42,11 +43,13 @@ def _paper(folder: Path) -> str:
     rows = [_claim(row, manifest) for row in _stored(folder / "claims.csv")]
     lines = [HEADS, ["---"] * 3 + ["---:"] * 3, *rows]
     about = f"{manifest['title']}. {manifest['citation']}. Scale `{manifest['scale']}`, trained networks: {len(runs)}"
+    attacks, everything = map(_shown, all_hours(folder.parents[1], manifest))
     return "\n".join(
         [
             f"### {folder.name}",
             "",
-            f"{about}; hours are those of {' and '.join(sorted(machines))}.",
+            f"{about}; hours are those of {' and '.join(sorted(machines))}, in all {attacks} for the attacks alone and "
+            f"{everything} for everything.",
             "",
             f"    make tables PAPERS={folder.name}",
             f"    make attacks PAPERS={folder.name}",
@@ -67,6 +70,14 @@ def _claim(row: dict, manifest: dict) -> list[str]:
 
 def _shown(spent: float) -> str:
     return f"{spent:.2f}" if spent >= SHORTEST else f"< {SHORTEST}"
+
+
+def all_hours(results: Path, manifest: dict) -> tuple[float, float]:
+    """Hours of all attacks that a manifest names, and of these with trainings, audits and measurements."""
+    items = {item.path: item for item in collected.named(results, manifest)}
+    seconds = {path: item.record()["environment"]["seconds"] for path, item in items.items()}
+    attacks = sum(seconds[path] for path, item in items.items() if item.stage == "attack")
+    return attacks / 3600, sum(seconds.values()) / 3600
 
 
 def hours(comparisons: Iterable[dict], manifest: dict) -> tuple[float, float]:
