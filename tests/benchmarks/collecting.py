@@ -62,10 +62,12 @@ class Study:
 
     def run(self, entry: dict, spec: dict) -> None:
         """Everything that a manifest's entry names and is not there yet."""
-        kept, data = [*kept_epochs(spec)], spec["data"]["name"]
+        record = {"name": entry["run"], "spec": spec, "environment": ENVIRONMENT, "parameters": 1}
+        # As if the last epoch were the best of those that keep the best alone.
+        record |= {"kept": {"epoch": spec["epochs"]}} if spec.get("keep") == "best" else {}
+        kept, data = [*kept_epochs(record)], spec["data"]["name"]
         directory = self.folder / entry["directory"]
         if not directory.exists():
-            record = {"name": entry["run"], "spec": spec, "environment": ENVIRONMENT, "parameters": 1}
             files.write_json(directory / "run.json", record)
             history = pd.DataFrame({"epoch": range(1, spec["epochs"] + 1), "objective": 0.5, "rate": 0.1})
             self.link(directory / "history.csv", ("history", spec["epochs"]), lambda path: table(path, history))
