@@ -13,8 +13,8 @@ import pytest
 from claims_fixture import right
 from scipy import stats
 
-from robustloss import claims, config, evaluation, features, outcomes, papers, reference, training
-from robustloss.claims import page, summary
+from robustloss import claims, config, evaluation, features, outcomes, papers, reference, runs, training
+from robustloss.claims import page, statements, summary
 from robustloss.claims.comparing import ledger
 from robustloss.claims.differences import Difference, Part, over_images, over_trainings
 from robustloss.claims.measures import Reader, Trained
@@ -176,6 +176,43 @@ def two(first: dict, second: dict) -> dict:
 
 
 HONEST = {**PUBLISHED, "honest": "honest"}
+
+
+def by_scipy(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """The interval of shares (trainings, images): scipy's paired and Welch's, less what analysis of variance shares."""
+    images, trainings = first.shape[1], len(first)
+    # Half a count in each cell of McNemar's table.
+    pairs = [np.append(row.mean(0), extra) for row, extra in ((first, (0.5**0.5, 0)), (second, (0, 0.5**0.5)))]
+    paired = stats.ttest_rel(*pairs).confidence_interval()
+    residual = sum(row.var() - row.mean(0).var() - row.mean(1).var() for row in (first, second))
+    interaction = residual / ((trainings - 1) * (images - 1))
+    of_images = (paired.high - paired.low) / 2
+    own = 1 - interaction / (of_images / stats.t.ppf(0.975, images + 1)) ** 2
+    welch = stats.ttest_ind(first.mean(1), second.mean(1), equal_var=False).confidence_interval()
+    half = math.hypot(of_images * own**0.5, (welch.high - welch.low) / 2)
+    centre = (paired.high + paired.low) / 2
+    return centre - half, centre + half
+
+
+def test_a_verdict_hangs_on_images_and_on_trainings_as_scipy_has_them(tmp_path):
+    """Three trainings of 125 images each and three of 125 on average: the images are the same, the verdicts are not."""
+    words = {}
+    for counts in ((125, 126, 124), (100, 175, 100)):
+        rows = {"GCE": counts, "XE": (100, 101, 99)}
+        rows = {row: [network(bim=count) for count in own] for row, own in rows.items()}
+        verdict = judge(tmp_path, rows, {})
+        outcomes_of = {
+            row: np.stack([training["attacks"]["bim"] for training in trainings]).astype(float)
+            for row, trainings in rows.items()
+        }
+        found = verdict.decisive.ours
+        assert found.mean == pytest.approx(25 / 400)
+        assert found.interval() == pytest.approx(by_scipy(outcomes_of["GCE"], outcomes_of["XE"]), rel=1e-6)
+        words[counts] = verdict.word
+    assert list(words.values()) == [Word.REPRODUCED, Word.NOT_REPRODUCED]
+    # Of one training each the images alone decide; so few cannot.
+    few = {"GCE": [network(bim=103)], "XE": [network(bim=100)]}
+    assert judge(tmp_path, few, {}).word == Word.NOT_REPRODUCED
 
 
 def test_direction_and_size_on_the_papers_data_are_reproduced(tmp_path):
@@ -501,6 +538,35 @@ def test_the_papers_claims_rest_on_printed_cells(stated, name):
                 found += 1
     # The text of pang2020 prints no number.
     assert found > 5 or name == "pang2020"
+
+
+@pytest.fixture(scope="module")
+def planned(settings):
+    return runs.plan(*config.load(copy.deepcopy(settings) | {"scale": "paper"})).manifests
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_scale_paper_attempts_every_claim_with_several_trainings(planned, name):
+    manifest = planned[name]
+    for number, content in manifest["claims"].items():
+        for comparison in content["comparisons"]:
+            for row, experiment, attack in _sides(comparison):
+                entries = manifest["rows"][experiment][row]
+                assert len(entries) >= 2, (number, experiment, row)
+                assert all({*attack} <= {*entry["attacks"]} for entry in entries), (number, attack)
+
+
+def _sides(comparison: dict):
+    """Every row, its experiment and attacks, that a comparison reads: both sides, as published and honestly."""
+    own = comparison["experiment"]
+    other = comparison.get("against_experiment", own)
+    attack = statements.several(comparison.get("attack", []))
+    against = statements.several(comparison.get("against_attack", attack))
+    honest = statements.several(comparison.get("honest", []))
+    for rows, experiment, attacks in ((comparison["row"], own, attack), (comparison["against"], other, against)):
+        for row in statements.several(rows):
+            yield row, experiment, attacks
+            yield row, comparison.get("honest_experiment", experiment), honest
 
 
 @pytest.mark.parametrize("name", PAPERS)
