@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from robustloss.costs import rates, work  # noqa: E402
-from robustloss.costs.jobs import ATTACKED, AUDITED, MEASURED  # noqa: E402
+from robustloss.costs.jobs import ATTACKED, AUDITED, MEASURED, kept  # noqa: E402
 from robustloss.files import replacing  # noqa: E402
 
 # The networks of the four papers and of their demos: name, side, channels, classes, settings.
@@ -130,17 +130,17 @@ def read(folder: Path, before: float):
 def _measured(stage: str, spec: dict, run: dict, environment: dict, before: float) -> Measured:
     data = rates.data_set(run["data"])
     network = rates.network(run["model"], data)
-    all_epochs = 1 if run.get("keep") == "last" else run["epochs"]
+    epochs = kept(run)
     what = {"run": "train", "attack": spec.get("name"), "audit": "audit", "features": "features"}[stage]
     if what == "train":
         images, launches = work.updates(run, data)
     elif what == "features":
         count = sum(data.counts.values())
-        images, launches = count * all_epochs, -(-count // MEASURED) * all_epochs
+        images, launches = count * epochs, -(-count // MEASURED) * epochs
     else:
         count = min(spec.get("count") or data.counts[spec["split"]], data.counts[spec["split"]])
         passes = work.audit_passes(spec, data) if what == "audit" else work.passes_of(spec, data)
-        epochs = all_epochs if spec.get("epochs") == "all" else 1
+        epochs = epochs if spec.get("epochs") == "all" else 1
         batch = AUDITED if what == "audit" else ATTACKED
         images, launches = count * passes * epochs, -(-count // batch) * passes * epochs
     about = f"{environment['hardware']}, {environment['date'][:10]}"

@@ -200,7 +200,7 @@ def test_the_table_counts_the_jobs_of_a_plan(plans):
     assert found["train"] == found["features"] == len(plan.runs)
     # Every clip is drawn once and extracted once for each data set that it is in.
     assert found["data"] == 12 + 12 + 1 + 1
-    assert found["papers"] == 2 * len(plan.manifests) + 1
+    assert found["papers"] == 2 * len(plan.manifests) + len(plan.counted) + 1
 
 
 def test_telling_the_costs_imports_no_torch():

@@ -1,9 +1,12 @@
 """What a dry run schedules before anything was computed, and once a network is there."""
 
+import re
+
 import pytest
 from studies import ROOT, Study, lay_out
 
 from robustloss import config, runs
+from robustloss.costs import table
 
 
 @pytest.fixture
@@ -35,3 +38,13 @@ def test_a_measurement_brings_the_data_of_a_network_that_is_there_already(study)
     record.parent.mkdir(parents=True)
     record.write_text("{}")
     assert planned(study, target) == {"attack"}
+
+
+def test_the_cost_table_counts_the_jobs_of_a_dry_run(study):
+    settings, papers = config.load(config.read_yaml(ROOT / "config.yaml"))
+    counted = table.bill(runs.plan(settings, papers), "cpu").jobs
+    found = study.snakemake("-n", "--nocolor", "--quiet", "rules")
+    stats = {rule: int(number) for rule, number in re.findall(r"^(\w+) +(\d+)$", found.stdout + found.stderr, re.M)}
+    assert {rule: stats[rule] for rule in table.ON_GPU} == {rule: counted[rule] for rule in table.ON_GPU}
+    # `all` computes nothing.
+    assert counted.total() == stats["total"] - 1

@@ -64,17 +64,16 @@ class Estimator:
         spec, data, network = self._run(run)
         images, launches = work.updates(spec, data)
         batch = spec["batch_size"] * (2 if "clean" in spec else 1)
-        kept = _kept(spec)
         return Job(
             self._seconds(images, launches, network, self.speed.training_rate),
             self._memory(network, TRAINED * batch, data.bytes("train")),
-            FLOAT * network.parameters * kept,
+            FLOAT * network.parameters * kept(spec),
         )
 
     def attack(self, run: str, attack: str) -> Job:
         trained, data, network = self._run(run)
         spec = _read(self.plan.attacks[attack])
-        epochs = _kept(trained) if spec["epochs"] == "all" else 1
+        epochs = kept(trained) if spec["epochs"] == "all" else 1
         passes = self._passes(attack, data.classes, data.side, data.channels)
         job = self._evaluation(network, data, spec["split"], spec["count"], passes, epochs, ATTACKED)
         return Job(job.seconds, job.memory, OUTCOME_BYTES * _chosen(spec, data) * epochs)
@@ -87,7 +86,7 @@ class Estimator:
 
     def features(self, run: str) -> Job:
         trained, data, network = self._run(run)
-        epochs = _kept(trained)
+        epochs = kept(trained)
         images = sum(data.counts.values())
         launches = math.ceil(images / MEASURED) * epochs
         seconds = self._seconds(images * epochs, launches, network, self.speed.evaluation_rate)
@@ -164,7 +163,7 @@ def _passing(network: rates.Network) -> float:
     return min(1.0, LAYERS_PASSING / network.layers)
 
 
-def _kept(trained: dict) -> int:
+def kept(trained: dict) -> int:
     """How many epochs' networks of a run are kept."""
     return trained["epochs"] if trained.get("keep", "all") == "all" else 1
 

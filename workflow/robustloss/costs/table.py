@@ -43,14 +43,16 @@ def jobs_of(plan: runs.Plan, expected: Estimator) -> Iterator[tuple[str, Job]]:
     for data, spec in plan.data.items():
         yield from (("data", expected.extract_video(data)) for _ in runs.videos(spec))
         yield "data", expected.prepare(data)
+    for _ in set(plan.weights_of.values()):
+        yield "data", expected.light()
     for run in plan.runs:
         yield "train", expected.train(run)
     estimates = {"attack": expected.attack, "audit": expected.audit, "measure": expected.measure}
     for rule, run, name in sorted({each for manifest in plan.manifests.values() for each in _results(manifest)}):
         yield rule, expected.features(run) if rule == "features" else estimates[rule](run, name)
-    for _ in plan.manifests:
-        # The manifest and the page.
-        yield from (("papers", expected.light()) for _ in range(2))
+    for paper in plan.manifests:
+        # The manifest and the page, and the count of its frames.
+        yield from (("papers", expected.light()) for _ in range(3 if paper in plan.counted else 2))
     yield "papers", expected.light()
 
 
