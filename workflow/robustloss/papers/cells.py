@@ -178,7 +178,7 @@ def _numbers(collection: Collection, item: str, entry: Entry) -> dict:
         "in_paper": printed is not None,
         "percent_published": printed.value if printed else NOTHING,
         **dict(zip(("percent", "percent_low", "percent_high"), percent, strict=True)),
-        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds"),
+        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "samples and seeds"),
         "seeds": len(runs),
         "samples": cell.measure.record(runs[0])[1] if runs else NOTHING,
         "experiment": experiment,

@@ -55,7 +55,7 @@ def comparison(
 
     `text` is the metric of the formula that the table prints for each row; `terms` is what our runs were trained with.
     Shares are in percent. `<metric>_published` is the printed value, `<metric>` the mean of ours, `_low` and `_high`
-    its 95 % interval over what the column `interval` says (samples of one seed, or seeds), `_last` the last epoch.
+    its 95 % interval over what the column `interval` says, of a distance over seeds alone, `_last` the last epoch.
     """
     rows = [_comparison_row(collection, table, row, metrics, text) for row in collection.rows(table)]
     frame = pd.DataFrame([*rows, _majority_row(collection, table, metrics)]).reindex(columns=list(rows[0]))
@@ -90,7 +90,7 @@ def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple
     cells |= {
         "terms": _objective(runs),
         "seeds": len(runs),
-        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "seeds"),
+        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "samples and seeds"),
         "runs": names(runs),
     }
     for metric in metrics:
