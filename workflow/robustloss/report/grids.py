@@ -13,7 +13,7 @@ from robustloss.report.shelf import Attack, Paper, Shelf
 # What the headings of a table of cells are joined by in its file.
 SEPARATOR = " | "
 # Columns that say how a number came about and stand elsewhere on the page, or in no reader's way.
-_HIDDEN = ("runs", "run", "interval", "samples", "metric", "in_paper")
+_HIDDEN = ("runs", "run", "seed", "interval", "samples", "metric", "in_paper")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _of_cells(rows: Sequence[dict]) -> Grid:
     for row in rows:
         found.setdefault(row["line"], {})[row["head"]] = _number(row, "percent")
     lines = [
-        Line((line.replace(SEPARATOR, ", "), *(cells.get(head, "") for head in heads)), ())
+        Line((line.replace(SEPARATOR, ", "), *(cells.get(head, words.DASH) for head in heads)), ())
         for line, cells in found.items()
     ]
     return Grid(("", *(head.replace(SEPARATOR, ", ") for head in heads)), tuple(lines), by_cell=True)
@@ -143,7 +143,9 @@ def _of_lines(rows: Sequence[dict]) -> Grid:
     names = list(rows[0])
     measures = [name for name in names if {f"{name}_low", f"{name}_published"} & set(names)]
     parts = {f"{name}_{part}" for name in measures for part in ("low", "high", "published")}
-    shown = [name for name in names if name not in (*parts, *_HIDDEN) and not name.endswith("_samples")]
+    # What was trained is told by its terms where they are listed.
+    hidden = {*parts, *_HIDDEN, *(("run_as",) if "terms" in names else ())}
+    shown = [name for name in names if name not in hidden and not name.endswith("_samples")]
     shown.sort(key=lambda name: (name in ("seeds", "terms"), name != "row"))
     lines = [
         Line(

@@ -58,7 +58,8 @@ def natural(name: str) -> list[tuple[float, str]]:
 
 def title(name: str) -> str:
     """`Table 3` for table3: what a table or figure is called where no notebook says it."""
-    words = re.sub(r"(?<=[a-z])(?=A?\d)", " ", name.replace("_", " "))
+    words = re.sub(r"_a(?=\d)", "A", name).replace("_", " ")
+    words = re.sub(r"(?<=[a-z])(?=A?\d)", " ", words)
     return words[:1].upper() + words[1:]
 
 
@@ -105,5 +106,6 @@ def _output(outputs: list[dict]) -> dict:
         found |= {key: picture[name] for name, key in _PICTURE.items() if name in picture}
         if caption := _CAPTION.search("".join(output.get("data", {}).get("text/html", ""))):
             text = " ".join(unescape(re.sub(r"<[^>]+>", " ", caption[1])).split())
-            found["caption"] = _GREY.sub("", text)
+            text = _GREY.sub("", text)
+            found["caption"] = text[:1].upper() + text[1:]
     return found | ({"runs": tuple(found["runs"])} if "runs" in found else {})

@@ -31,7 +31,8 @@ def number(value: float | None, digits: int | None = None) -> str:
     """With so many digits after the point, or four significant ones; a dash for nothing."""
     if value is None:
         return DASH
-    text = f"{value:.4g}" if digits is None else f"{value:.{digits}f}"
+    # Adding 0 makes a rounded -0 a 0.
+    text = f"{value:.4g}" if digits is None else f"{round(value, digits) + 0:.{digits}f}"
     return text.replace("-", "−")
 
 
