@@ -176,6 +176,7 @@ SONG = {
 }
 PANG = {
     "mnist": {"MMC-10": (0.8, {"pgd50un 32 ce": 0.7, "pgd50un 32 adaptive": 0.4, "pairwise 32": 0.0})},
+    "cifar10": {"SCE": (0.6, {"pgd50un 8 ce": 0.3})},
     "cifar10-others": {"AT-un SCE": (0.6, {"noise 0.05": 0.5, "cw 0": 0.0})},
     "cifar10-pgd": {"SCE": (0.6, {"pgd10tar 16 ce": 0.3, "pairwise 8": 0.15})},
 }
@@ -221,8 +222,10 @@ def test_deepfools_distance_is_that_of_images_right_when_clean(load):
 def test_tables_of_pang2020_are_those_of_their_runs(load):
     paper = load("pang2020", PANG)
     found = paper.table("compared").set_index(["experiment", "row"]).loc[("mnist", "MMC-10")]
-    labels = ("accuracy", "pgd50un_32_ce", "pgd50un_32_adaptive", "pairwise_32")
+    labels = ("accuracy", "pgd50un_ce", "pgd50un_adaptive", "pairwise")
     assert [round(found[f"{label}_percent"], 6) for label in labels] == [90, 80, 50, 10]
+    found = paper.table("compared").set_index(["experiment", "row"]).loc[("cifar10", "SCE")]
+    assert [round(found[f"{label}_percent"], 6) for label in labels[:2]] == [70, 40]
     found = paper.table("pgd_ce").set_index(["experiment", "row"]).loc[("cifar10-pgd", "SCE")]
     assert found["pgd10tar_16_ce_percent"] == pytest.approx(40)
     found = paper.table("others").set_index("row").loc["AT-un SCE"]
@@ -300,12 +303,16 @@ def test_figures_5_marks_the_values_of_table_1(load):
 def test_figure_8_has_accuracies_and_the_distance(load):
     accuracy, elsewhere, distance, _ = load("song2022", SONG).figure("figure8").axes
     place = song2022.METHODS.index("MMC")
-    dots = {line.get_marker(): line.get_xydata()[0] for line in accuracy.get_lines() if line.get_marker() != "None"}
+    color = style.marks(song2022.METHODS)["MMC"].color
+    dots = {line.get_marker(): line.get_xydata()[0] for line in accuracy.get_lines() if line.get_color() == color}
     assert [dots[marker][0] for marker in ("p", "o", "x")] == pytest.approx([70, 40, 10])
     assert all(abs(dot[1] - place) < 0.5 for dot in dots.values())
     (found,) = (line for line in distance.get_lines() if line.get_marker() == "x")
     assert found.get_xdata()[0] == pytest.approx(1.2)
     assert [text.get_text() for text in elsewhere.texts] == ["not run at this scale"]
+    # Table 3's accuracies on clean images, of I-SCE and AT those of Table 1.
+    published = [line.get_xdata()[0] for line in accuracy.get_lines() if line.get_color() == style.GREY]
+    assert published == [99.33, 99.25, 99.18, 98.90, 99.25, 99.57]
 
 
 def test_figure_4_draws_a_surface_through_the_cells_of_a_grid(load):
@@ -334,7 +341,8 @@ def test_the_transfer_matrix_writes_each_accuracy(load):
 
 def test_speed_is_the_test_error_after_some_epochs_and_the_cost_of_one(load):
     found = load("pang2020", PANG).table("speed").set_index("row").loc["MMC-10"]
-    assert [found["error_1_percent"], found["error_2_percent"]] == pytest.approx([20, 20])
+    assert [found[f"error_{epoch}_percent"] for epoch in (1, 2, "last")] == pytest.approx([20, 20, 20])
+    assert [found["error_2_percent_low"], found["error_2_percent_high"]] == pytest.approx([15, 25])
     assert math.isnan(found["error_5_percent"])
     assert found["seconds_per_epoch"] == 5
 

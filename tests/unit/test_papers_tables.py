@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import re
 
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy import stats
 from robustloss import papers
 from robustloss.errors import Problem
 from robustloss.papers import formulas
+from robustloss.papers.collection import Watched
 
 TABLE6 = [("table6", row) for row in ADVERSARIAL["table6"]]
 PRINTED_ROWS = ["0", "1", "2", "3", "4", "5", "5(2)", "6", "6(2)", "7", "8"]
@@ -113,7 +115,7 @@ def test_the_majority_is_that_of_the_samples_of_each_column(paper):
     assert pd.isna(row["robust_accuracy_percent_published"])
 
 
-def test_several_seeds_have_students_interval(tmp_path, monkeypatch):
+def test_several_seeds_have_students_interval_beside_that_of_the_samples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     papers_fixture.write(tmp_path, seeds=(0, 1, 2))
     row = papers.load("results/papers/ding2025/manifest.json").table("table3").set_index("index").loc["7"]
@@ -123,11 +125,12 @@ def test_several_seeds_have_students_interval(tmp_path, monkeypatch):
         "accuracy_percent_last": [100 * (accuracy + 0.1 + 0.02 * seed) for seed in range(3)],
         "d_cc": [distance * (1 + 0.03 * seed) for seed in range(3)],
     }
-    assert (row["seeds"], row["interval"]) == (3, "seeds")
+    assert (row["seeds"], row["interval"]) == (3, "samples and seeds")
     for name, values in expected.items():
         mean = sum(values) / 3
-        low, high = stats.t.interval(0.95, 2, loc=mean, scale=stats.sem(values))
-        assert row[[name, f"{name}_low", f"{name}_high"]].to_list() == pytest.approx([mean, low, high])
+        samples = 5 if "percent" in name else 0
+        half = math.hypot(mean - stats.t.interval(0.95, 2, loc=mean, scale=stats.sem(values))[0], samples)
+        assert row[[name, f"{name}_low", f"{name}_high"]].to_list() == pytest.approx([mean, mean - half, mean + half])
 
 
 def test_the_csv_has_full_digits_and_a_dash_where_nothing_was_run(paper, results):
@@ -329,3 +332,18 @@ def test_formulas_are_set_with_indices_and_signs():
     assert formulas.to_html("L^f - L") == "<i>L</i><sup>f</sup> − L"
     assert formulas.to_mathtext(LABELS["5"]) == r"$L_{\mathrm{CE}}$ + 1/6 $L_{\mathrm{CE}}^{\mathrm{1}}$"
     assert formulas.to_html("p - Y if p != Y") == "p − Y if p ≠ Y"
+
+
+def test_a_figure_rests_on_the_runs_that_it_asks_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    papers_fixture.write(tmp_path, seeds=(0, 1))
+    paper = papers.load("results/papers/ding2025/manifest.json")
+    watched = Watched(**vars(paper.collection))
+    assert watched.seeds("table3") == [2] * len(LABELS)
+    assert not watched.asked
+    assert [run.seed for run in watched.first("table3", "4")] == [0]
+    assert [run.seed for run in watched.of("table3", "5")] == [0, 1]
+    assert list(watched.asked) == [f"cholec80-sim-table3-{row}-s{seed}" for row, seed in (("4", 0), ("5", 0), ("5", 1))]
+    assert paper.show("figure5").runs == tuple(
+        f"cholec80-sim-table3-{row}-s{seed}" for row in ("1", "5", "6", "7") for seed in (0, 1)
+    )

@@ -36,9 +36,13 @@ class Collection:
         """The runs of one row."""
         return self.runs.get(table, {}).get(row, [])
 
+    def first(self, table: str, row: str) -> list[Run]:
+        """The first of the runs of one row, for what shows one network; none where there is none."""
+        return self.of(table, row)[:1]
+
     def seeds(self, table: str) -> list[int]:
         """How many runs each row of a table has."""
-        return [len(self.of(table, row)) for row in self.rows(table)]
+        return [len(self.runs.get(table, {}).get(row, [])) for row in self.rows(table)]
 
     def label(self, table: str, row: str) -> str:
         """What our run of a row is called."""
@@ -77,7 +81,13 @@ class Watched(Collection):
 
     def of(self, table: str, row: str) -> list[Run]:
         """The runs of one row."""
-        runs = super().of(table, row)
+        return self._noted(super().of(table, row))
+
+    def first(self, table: str, row: str) -> list[Run]:
+        """The first of the runs of one row."""
+        return self._noted(super().of(table, row)[:1])
+
+    def _noted(self, runs: list[Run]) -> list[Run]:
         self.asked.update(dict.fromkeys(run.name for run in runs))
         return runs
 

@@ -11,9 +11,8 @@ from robustloss.papers import facts, style
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured
 
-# The first measurement has the row's own marker, the others these.
-MARKERS = (None, "o", "x", "1", "|")
-HOLLOW = "o"
+# The first measurement has the row's own marker, the others these, which stand out from their interval's line.
+MARKERS = (None, "o", "x", "^", "s")
 SIZE = 6.5
 # The share of a line's height over which its measurements are spread.
 SPREAD = 0.7
@@ -44,19 +43,21 @@ def figure(
     marks = style.marks(rows)
     names = list(dict.fromkeys(name for panel in panels for name in panel.series))
     for axis, panel in zip(axes, panels, strict=True):
+        measured = {(row, name): read(row) for row in rows for name, read in panel.series.items()}
         for place, row in enumerate(rows):
-            for name, read in panel.series.items():
+            for name in panel.series:
                 number = names.index(name)
                 # Beside each other within the line, so that intervals do not hide one another.
                 height = place + SPREAD * ((number + 0.5) / len(names) - 0.5)
-                _dot(axis, height, read(row), _mark(marks[row], number))
+                _dot(axis, height, measured[row, name], _mark(marks[row], number))
                 printed = (published or {}).get((panel.experiment, row, name))
                 if printed is not None:
                     axis.plot(printed, height, color=style.GREY, **style.PUBLISHED)
         axis.set(title=panel.title, xlabel=panel.unit, xlim=panel.limits)
+        if not any(measured.values()):
+            style.not_run_here(axis)
         if not axis.lines:
             axis.set_xticks([])
-            style.not_run_here(axis)
         axis.grid(visible=False, axis="y")
         for border in range(1, len(rows)):
             axis.axhline(border - 0.5, color="#e3e3e3", lw=0.6)
@@ -73,7 +74,7 @@ def figure(
 
 def _mark(mark: style.Mark, number: int) -> style.Mark:
     marker = MARKERS[number]
-    return mark if marker is None else replace(mark, marker=marker, hollow=marker == HOLLOW)
+    return mark if marker is None else replace(mark, marker=marker, hollow=marker != "x")
 
 
 def _dot(axis: Axes, place: float, found: Measured | None, mark: style.Mark) -> None:
@@ -91,13 +92,7 @@ def _entry(name: str, number: int) -> Line2D:
 
 
 def _footer(collection: Collection, experiments: Sequence[str], rows: Sequence[str], note: str) -> str:
-    """That of the first experiment that was run, with the rows that none of them has."""
-    for experiment in experiments:
-        if any(collection.of(experiment, row) for row in rows):
-            found = [row for row in rows if any(collection.of(name, row) for name in experiments)]
-            left_out = [row for row in rows if row not in found]
-            kept = [row for row in found if collection.of(experiment, row)]
-            notes = [note, facts.interval_note(collection.seeds(experiment))]
-            text = facts.footer(collection, experiment, kept, "  ·  ".join(filter(None, notes)))
-            return text + (f"  ·  not run: {', '.join(left_out)}" if left_out else "")
-    return facts.footer(collection, experiments[0], rows)
+    """What all experiments have in common, with the rows that none of them runs."""
+    found = {row: [run for name in experiments for run in collection.of(name, row)] for row in rows}
+    counts = [count for name in experiments for count in collection.seeds(name)]
+    return facts.told(collection, found, "  ·  ".join(filter(None, (note, facts.interval_note(counts)))))

@@ -16,7 +16,7 @@ COLUMNS = 5
 NAMED = len(style.CLASSES)
 
 
-def figure(collection: Collection, names: Mapping[str, str], note: str) -> Figure:
+def figure(collection: Collection, names: Mapping[str, str], note: str = "") -> Figure:
     """One panel for each row of the figures `names`: the points measured of its first run, by class.
 
     `names` are keys of the yaml's figures, with what is said of their rows in the titles.
@@ -35,6 +35,9 @@ def figure(collection: Collection, names: Mapping[str, str], note: str) -> Figur
         # Of flat panels the limits give way, so that all are as large; in space the box does.
         axis.set_aspect("equal", adjustable="box" if solid else "datalim")
         axis.tick_params(labelsize=6)
+        if solid:
+            # More numbers would run into each other.
+            axis.locator_params(nbins=4)
         if "perplexity" in record["spec"]:
             # Neither place nor scale of a t-SNE means anything.
             axis.set(xticks=[], yticks=[])
@@ -53,7 +56,7 @@ def _measured(collection: Collection, names: Mapping[str, str]) -> dict[str, tup
     for name, about in names.items():
         experiment, rows = collection.figure(name)
         for row in rows:
-            for run in collection.of(experiment, row)[:1]:
+            for run in collection.first(experiment, row):
                 if name in run.measured:
                     found[f"{row}, {about}"] = name, run
     return found
@@ -76,5 +79,5 @@ def _entry(index: int) -> Line2D:
 def _footer(collection: Collection, runs: Sequence[Run], notes: Sequence[str]) -> str:
     if not runs:
         return f"No row of this figure is run at scale {collection.scale}."
-    about = (facts.data_sets(runs), facts.networks(runs), *notes, facts.hardware(runs))
-    return "  ·  ".join([f"scale {collection.scale}", *about])
+    about = (facts.data_sets(runs), facts.networks(runs), facts.seeds(runs), *notes, facts.hardware(runs))
+    return "  ·  ".join(filter(None, [f"scale {collection.scale}", *about]))

@@ -56,6 +56,6 @@ def _examples(found: prepared.Prepared, split: str) -> Examples:
 
 def _nothing(name: str) -> Figure:
     drawn = Figure(figsize=(9.5, 1.9), layout="constrained")
-    style.not_run(drawn)
-    style.footer(drawn, f"The images of {name} are not here.")
+    drawn.text(0.5, 0.55, **style.NOT_RUN | {"s": "the images are not here"}, fontsize=14)
+    style.footer(drawn, f"{name} was not prepared on this machine, or may not be passed on")
     return drawn

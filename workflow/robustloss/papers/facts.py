@@ -1,6 +1,6 @@
 """What a reader must know beside the numbers: scale, data, seeds, sample counts, hardware, versions, time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -8,12 +8,23 @@ from robustloss.papers.collection import Collection
 from robustloss.papers.measured import SPLITS, Run
 
 
-def footer(collection: Collection, table: str, rows: Sequence[str], note: str = "", split: str = "") -> str:
-    """One line for the foot of a figure that shows `rows`, all of it measured on `split` if one is given."""
-    runs = [run for row in rows for run in collection.of(table, row)]
+def footer(
+    collection: Collection, table: str, rows: Sequence[str], note: str = "", split: str = "", first: bool = False
+) -> str:
+    """One line for the foot of a figure that shows `rows`, all of it measured on `split` if one is given.
+
+    With `first` it shows the first run of each alone.
+    """
+    chosen = collection.first if first else collection.of
+    return told(collection, {row: chosen(table, row) for row in rows}, note, split)
+
+
+def told(collection: Collection, found: Mapping[str, Sequence[Run]], note: str = "", split: str = "") -> str:
+    """The same of the runs of each row, wherever they come from."""
+    runs = [run for own in found.values() for run in own]
     if not runs:
         return f"No row of this figure is run at scale {collection.scale}."
-    left_out = [row for row in rows if not collection.of(table, row)]
+    left_out = [row for row, own in found.items() if not own]
     parts = [
         f"scale {collection.scale}",
         data_sets(runs),
@@ -28,10 +39,11 @@ def footer(collection: Collection, table: str, rows: Sequence[str], note: str = 
 
 
 def interval_note(seeds: Iterable[int], samples: bool = True) -> str:
-    """Over what 95 % intervals are, of rows with so many `seeds`; without `samples`, a single seed has none."""
+    """Over what 95 % intervals are, of rows with so many `seeds`; without `samples`, over seeds alone."""
     counts = sorted(set(seeds) - {0})
     kinds = ["over the samples of one seed"] if samples and 1 in counts else []
-    kinds += [f"over {count} seeds (Student's t)" for count in counts if count > 1]
+    of_shares = " and, of shares, over the samples" if samples else ""
+    kinds += [f"over {count} seeds (Student's t){of_shares}" for count in counts if count > 1]
     return f"95 % intervals {' or '.join(kinds)}" if kinds else ""
 
 

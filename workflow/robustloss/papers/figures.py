@@ -45,7 +45,7 @@ def over_epochs(collection: Collection, table: str, rows: Sequence[str], split: 
         axis.set_yscale(panel.scale)
         _bands(axis, curves, marks)
         if panel.scale == "log":
-            _plain_log(axis.yaxis)
+            plain_log(axis.yaxis)
     _legend(figure, [_entry(collection, table, row, marks[row]) for row in run])
     style.footer(
         figure,
@@ -68,6 +68,7 @@ def by_class(collection: Collection, table: str, rows: Sequence[str], split: str
         classes = collection.of(table, run[0])[0].last_classes(split)
         bars = counts.barh(classes.index, classes["count"], color="#b8b8b8", height=0.7)
         counts.bar_label(bars, [f"{count:,}" for count in classes["count"]], fontsize=8, padding=3)
+        counts.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         errors.set_yticks(classes.index, classes["name"])
         errors.set_ylim(classes.index[-1] + 0.5, classes.index[0] - 0.5)
         for border in classes.index[1:]:
@@ -176,6 +177,9 @@ def _bands(axis: Axes, curves: dict[str, pd.DataFrame], marks: dict[str, style.M
         axis.margins(y=0.2)
         axis.autoscale_view()
         axis.autoscale(False)
+        if axis.get_yscale() == "linear":
+            # No distance and no cross-entropy is below 0.
+            axis.set_ylim(bottom=max(axis.get_ylim()[0], 0))
     for row, curve in banded.items():
         axis.fill_between(curve.index, curve["low"], curve["high"], color=marks[row].color, alpha=0.15, lw=0)
 
@@ -193,7 +197,7 @@ def _ratios(axis: Axes, collection: Collection, table: str, rows: list[str], dis
     axis.margins(x=0.08)
     axis.set(title=f"{to_mathtext(distance.heading)} relative to function {distance.relative_to}", xlabel="ratio")
     axis.set_xscale("log")
-    _plain_log(axis.xaxis)
+    plain_log(axis.xaxis)
 
 
 def _point(axis: Axes, place: int, found: estimates.Measured | None, mark: style.Mark, factor: float) -> None:
@@ -209,7 +213,7 @@ def _published(axis: Axes, place: int, cell) -> None:
         axis.plot(cell.value, place, color=style.GREY, **style.PUBLISHED)
 
 
-def _plain_log(line: Axis) -> None:
+def plain_log(line: Axis) -> None:
     """Label a logarithmic axis with plain numbers, also between the powers of ten."""
     low, high = line.get_view_interval()
     line.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))

@@ -21,7 +21,8 @@ def draw(
     shade = Normalize(low, high)
     for (row, column), value in np.ndenumerate(values if np.isfinite(values).any() else values[:0]):
         empty = np.isnan(value)
-        text = DASH if empty else f"{value:.{digits}f}".replace("-", "−")
+        # Adding 0 makes a rounded -0 a 0.
+        text = DASH if empty else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
         color = "black" if empty or shade(value) > 0.6 else "white"
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     axis.set_xticks(range(len(columns)), columns)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
 from robustloss.files import check_vouched
-from robustloss.papers import display, facts, measured, style
+from robustloss.papers import display, facts, figures, measured, style
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured, value
@@ -18,6 +18,8 @@ from robustloss.papers.measured import Run
 from robustloss.papers.tables import stored
 
 NOTHING = float("nan")
+# About how many points of a curve have a marker.
+MARKED = 10
 
 
 class Line(NamedTuple):
@@ -37,12 +39,13 @@ class Column(NamedTuple):
     digits: int = 1
 
 
-def percent(headings: tuple[str, ...], measure: Measure) -> Column:
-    """A share at the last epoch, in percent."""
-    name = f"{measure.attack or 'accuracy'}_{'error_' if measure.error else ''}percent".replace(" ", "_")
+def percent(headings: tuple[str, ...], *measures: Measure) -> Column:
+    """A share at the last epoch, in percent: the first of `measures` that was made, named by what they share."""
+    words = [f"{measure.attack or 'accuracy'}{' error' * measure.error} percent".split() for measure in measures]
+    name = "_".join(word for word in words[0] if all(word in others for others in words))
 
     def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
-        found = measure.of(runs)
+        found = next(filter(None, (measure.of(runs) for measure in measures)), None)
         return found and Measured(*(None if number is None else 100 * number for number in found))
 
     return Column(headings, name, read)
@@ -106,10 +109,13 @@ def curves(
     unit: str,
     note: str = "",
     published: Mapping[tuple[str, str, float], float] | None = None,
+    share: str = "accuracy",
+    scale: str = "linear",
 ) -> Figure:
     """One panel for each title: shares in percent over a number, one curve per label, with their 95 % intervals.
 
-    `published` has percentages by title, label and number; they are hollow points.
+    `published` has percentages by title, label and number; they are hollow points. `share` says what the shares are;
+    the axis goes from 0 to 100, but for the `scale` log, for shares that differ little.
     """
     figure = Figure(figsize=(2.6 * len(panels) + 2.2, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
@@ -124,8 +130,10 @@ def curves(
                 hollow = marks[label].drawn(line=False) | {"markerfacecolor": "none", "markersize": 7.5}
                 axis.plot(list(printed), list(printed.values()), **hollow)
                 handles.setdefault(label, Line2D([], [], **marks[label].drawn()))
-        axis.set(title=title, xlabel=unit, ylim=(-2, 102))
-    axes[0].set_ylabel("accuracy, %")
+        axis.set(title=title, xlabel=unit, yscale=scale, **({"ylim": (-2, 102)} if scale == "linear" else {}))
+    if scale == "log":
+        figures.plain_log(axes[0].yaxis)
+    axes[0].set_ylabel(f"{share}, %")
     if not any(found for panel in panels.values() for points in panel.values() for found in points.values()):
         style.not_run(figure)
     if published:
@@ -144,7 +152,9 @@ def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark):
     for place, found in points.items():
         if found.low is not None:
             axis.vlines(place, 100 * found.low, 100 * found.high, color=mark.color, lw=1)
-    return axis.plot(list(points), [100 * found.mean for found in points.values()], **mark.drawn())[0]
+    # On a long curve a marker at every point would hide the line.
+    every = max(1, len(points) // MARKED)
+    return axis.plot(list(points), [100 * found.mean for found in points.values()], markevery=every, **mark.drawn())[0]
 
 
 def _mean_l2(collection: Collection, run: Run, attack: str) -> float:

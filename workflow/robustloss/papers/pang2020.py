@@ -38,16 +38,15 @@ def clean(collection: Collection) -> tuple[DataFrame, Styler]:
 
 def compared(collection: Collection) -> tuple[DataFrame, Styler]:
     """The attack library's loss, the released adaptive loss and stronger attacks, at one epsilon each."""
-    lines = [Line((_data(name), row), name, row) for name, rows in METHODS.items() for row in rows]
-    columns = [CLEAN, *_compared("32", "MNIST"), *_compared("8", "CIFAR")]
-    return ours.table(collection, "compared", PLACE, lines, columns, RADII)
+    lines = [Line((*_at(name), row), name, row) for name, rows in METHODS.items() for row in rows]
+    return ours.table(collection, "compared", AT, lines, [CLEAN, *_compared("32", "8")], STRENGTHS)
 
 
 def trained(collection: Collection) -> tuple[DataFrame, Styler]:
     """Adversarial training on CIFAR-10, beside the same losses without it."""
     lines = [Line((row,), "cifar10", row) for row in ("SCE", "MMC-10")]
     lines += [Line((row,), "cifar10-at", row) for row in TRAINED]
-    return ours.table(collection, "trained", ("method",), lines, [CLEAN, *_compared("8", "")], RADII)
+    return ours.table(collection, "trained", ("method",), lines, [CLEAN, *_compared("8")], RADII)
 
 
 def pgd_ce(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -78,7 +77,7 @@ def capacity(collection: Collection) -> tuple[DataFrame, Styler]:
     """Two depths on CIFAR-10."""
     depths = {"cifar10": "47", "cifar10-deep": "164"}
     lines = [Line((depth, row), name, row) for name, depth in depths.items() for row in ("SCE", "MMC-10")]
-    columns = [CLEAN, *_compared("8", "")]
+    columns = [CLEAN, *_compared("8")]
     return ours.table(collection, "capacity", ("layers", "method"), lines, columns, RADII)
 
 
@@ -94,19 +93,15 @@ def transfer(collection: Collection) -> tuple[DataFrame, Styler]:
 
 def centres(collection: Collection) -> tuple[DataFrame, Styler]:
     """Optimal centres against random ones."""
-    lines = [Line((DATA[name], row), name, row) for name in METHODS for row in ("MMC-10", "MMC-10 rand")]
-    columns = [CLEAN, *_compared("32", "MNIST"), *_compared("8", "CIFAR")]
-    return ours.table(collection, "centres", PLACE, lines, columns, RADII)
+    lines = [Line((*_at(name), row), name, row) for name in METHODS for row in ("MMC-10", "MMC-10 rand")]
+    return ours.table(collection, "centres", AT, lines, [CLEAN, *_compared("32", "8")], STRENGTHS)
 
 
 def speed(collection: Collection) -> tuple[DataFrame, Styler]:
     """How fast networks learn MNIST, and what an epoch costs."""
     lines = [Line((row,), "mnist", row) for row in METHODS["mnist"]]
-    columns = [_error_after(epoch) for epoch in EPOCHS]
-    columns += [
-        Column(("test error, %", "last epoch"), "error_last_percent", _last_error),
-        Column(("seconds", "per epoch"), "seconds_per_epoch", _seconds),
-    ]
+    columns = [_error_after(epoch) for epoch in (*EPOCHS, None)]
+    columns.append(Column(("seconds", "per epoch"), "seconds_per_epoch", _seconds))
     return ours.table(collection, "speed", ("method",), lines, columns, "Seconds are those of the training alone")
 
 
@@ -125,7 +120,7 @@ def attacks(collection: Collection) -> Figure:
             ours.readers(collection, name, {title: ours.percent((), measure) for title, measure in _climbed(epsilon)}),
             limits=(-3, 103),
         )
-        for name, epsilon in {"mnist": "32", "cifar10": "8", "cifar100": "8"}.items()
+        for name, epsilon in STRENGTH.items()
     ]
     rows = list(dict.fromkeys(row for methods in METHODS.values() for row in methods))
     return dots.figure(collection, rows, panels, "epsilon: a radius on pixels in [0, 1]")
@@ -174,14 +169,14 @@ def strength(collection: Collection) -> Figure:
 
 
 def convergence(collection: Collection) -> Figure:
-    """Test accuracy after each epoch, MNIST."""
-    curves = {row: _by_epoch(collection.of("mnist", row)) for row in METHODS["mnist"]}
-    return ours.curves(collection, "mnist", {"MNIST, split test": curves}, "epoch")
+    """Test error after each epoch, MNIST."""
+    curves = {row: _errors(collection.of("mnist", row)) for row in METHODS["mnist"]}
+    return ours.curves(collection, "mnist", {"MNIST": curves}, "epoch", "split test", share="test error", scale="log")
 
 
 def plane(collection: Collection) -> Figure:
     """Test images of MNIST as the two numbers before the head."""
-    return embedding.figure(collection, {"plane": "MNIST"}, "of several seeds the first")
+    return embedding.figure(collection, {"plane": "MNIST"})
 
 
 TRANSFER = "cifar10-transfer"
@@ -189,21 +184,43 @@ SOURCES = ("SCE", "MMC-10", "MMC-100", "AT-un SCE", "AT-un MMC-10")
 EPOCHS = (1, 2, 5, 10)
 CLEAN = ours.percent(("", "clean"), ACCURACY)
 PLACE = ("data set", "method")
+AT = ("data set", "ε", "method")
+# The epsilon of the main comparison, times 256.
+STRENGTH = {"mnist": "32", "cifar10": "8", "cifar100": "8"}
 RADII = "Accuracy in %. ε is an L∞ radius on pixels in [0, 1]"
+STRENGTHS = f"{RADII}: {'; '.join(f'{DATA[name]} {epsilon}/256' for name, epsilon in STRENGTH.items())}"
 
 
-def _by_epoch(runs: Sequence[Run]) -> dict[int, Measured]:
-    frame = estimates.curve(runs, "accuracy", "test") if runs else DataFrame()
-    return {epoch: Measured(row["mean"], *row[["low", "high"]].dropna()) for epoch, row in frame.iterrows()}
+def _errors(runs: Sequence[Run]) -> dict[int, Measured]:
+    """The error on the test split by epoch, of the epochs that all runs kept."""
+    told = {run.name: _accuracies(run) for run in runs}
+    epochs = sorted(set.intersection(*map(set, told.values()))) if told else ()
+    found = {epoch: estimates.share(runs, lambda run, at=epoch: told[run.name][at], "last") for epoch in epochs}
+    # The interval of an accuracy, turned round.
+    return {epoch: Measured(1 - accuracy, 1 - high, 1 - low) for epoch, (accuracy, low, high) in found.items()}
+
+
+def _accuracies(run: Run) -> dict[int, dict[str, float]]:
+    """By epoch what a summary has of the last one."""
+    names = {"accuracy": "last", "accuracy_low": "last_low", "accuracy_high": "last_high"}
+    test = run.epochs[run.epochs["split"] == "test"].set_index("epoch")
+    return test[list(names)].rename(columns=names).to_dict("index")
 
 
 def _data(experiment: str) -> str:
     return f"{DATA['cifar10']}, AT" if experiment == "cifar10-at" else DATA[experiment]
 
 
-def _compared(epsilon: str, data: str) -> list[Column]:
-    above = f"{data} ε = {epsilon}/256".strip()
-    return [ours.percent((above, title), measure) for title, measure in _climbed(epsilon)]
+def _at(experiment: str) -> tuple[str, str]:
+    """The data set, and the epsilon of its main comparison."""
+    return DATA[experiment], f"{STRENGTH[experiment]}/256"
+
+
+def _compared(*epsilons: str) -> list[Column]:
+    """A column for each attack of the main comparison, whichever of the epsilons an experiment has."""
+    above = f"ε = {epsilons[0]}/256" if len(epsilons) == 1 else "at this ε"
+    named = zip(*map(_climbed, epsilons), strict=True)
+    return [ours.percent((above, same[0][0]), *(measure for _, measure in same)) for same in named]
 
 
 def _climbed(epsilon: str) -> Iterator[tuple[str, Measure]]:
@@ -218,16 +235,16 @@ def _climbed(epsilon: str) -> Iterator[tuple[str, Measure]]:
     return ((title, Measure(label)) for title, label in attacks.items())
 
 
-def _error_after(epoch: int) -> Column:
+def _error_after(epoch: int | None) -> Column:
+    """The test error after an epoch; without `epoch` after the last one."""
+
     def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
-        lasting = [run for run in runs if epoch in run.curve("accuracy", "test")]
-        return estimates.value(lasting, lambda run: 100 * (1 - run.curve("accuracy", "test")[epoch]))
+        found = _errors(runs)
+        error = found.get(epoch or max(found, default=0))
+        return error and Measured(*(100 * number for number in error))
 
-    return Column(("test error, %", f"epoch {epoch}"), f"error_{epoch}_percent", read)
-
-
-def _last_error(collection: Collection, runs: Sequence[Run]) -> Measured | None:
-    return estimates.value(runs, lambda run: 100 * (1 - run.last("accuracy", "test")))
+    name = f"epoch {epoch}" if epoch else "last epoch"
+    return Column(("test error, %", name), f"error_{epoch or 'last'}_percent", read)
 
 
 def _seconds(collection: Collection, runs: Sequence[Run]) -> Measured | None:

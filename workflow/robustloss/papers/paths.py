@@ -1,7 +1,5 @@
 """Iterates of an attack towards several targets: losses along the way and at the class boundary (ding2025, App. A)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -148,8 +146,8 @@ def _titles(record: dict) -> list[str]:
 def _run(collection: Collection, name: str) -> Run | None:
     """The first run of the figure's first row that was measured."""
     experiment, rows = collection.figure(name)
-    runs = [run for row in rows for run in collection.of(experiment, row) if name in run.measured]
-    return runs[0] if runs else None
+    runs = (run for row in rows for run in collection.first(experiment, row) if name in run.measured)
+    return next(runs, None)
 
 
 def _nothing(collection: Collection, name: str, figure: Figure) -> Figure:
@@ -166,8 +164,5 @@ def _footer(collection: Collection, name: str, figure: Figure, run: Run, note: s
         f"{len(arrays['labels'])} images of class {spec['class'] + 1}, {record['classes'][spec['class']]}, "
         f"split {spec['split']}  ·  {attack['steps']} steps of {255 * attack['step_size']:g}/255  ·  {note}"
     )
-    style.footer(figure, facts.footer(collection, experiment, _rows(collection, experiment, rows, run), about))
-
-
-def _rows(collection: Collection, experiment: str, rows: Sequence[str], run: Run) -> list[str]:
-    return [row for row in rows if run in collection.of(experiment, row)]
+    shown = [row for row in rows if run in collection.first(experiment, row)]
+    style.footer(figure, facts.footer(collection, experiment, shown, about, first=True))

@@ -15,7 +15,7 @@ def figure(collection: Collection, name: str, images: int = 2) -> Figure:
     The black line is the class boundary; where the picture is flat around the middle, a gradient shows nothing.
     """
     experiment, rows = collection.figure(name)
-    runs = {row: run for row in rows for run in collection.of(experiment, row)[:1] if name in run.measured}
+    runs = {row: run for row in rows for run in collection.first(experiment, row) if name in run.measured}
     drawn = Figure(figsize=(2.5 * max(2, len(runs)) + 1, 2.4 * images + 0.7), layout="constrained")
     if not runs:
         style.not_run(drawn)
@@ -33,7 +33,7 @@ def figure(collection: Collection, name: str, images: int = 2) -> Figure:
         line.set_ylabel("across it")
     drawn.colorbar(shown, ax=axes, label="cross-entropy (nats)", shrink=0.8)
     note = "an Linf distance of the pixel range on both axes, clipped to valid images; black: class boundary"
-    style.footer(drawn, facts.footer(collection, experiment, rows, note))
+    style.footer(drawn, facts.footer(collection, experiment, rows, note, first=True))
     return drawn
 
 

@@ -19,7 +19,12 @@ from robustloss.papers.ours import Line
 METHODS = ("SCE", "Center", "L-GM", "ArcFace", "MMC", "LS", "Random", "AT", "I-SCE", "I-SCE code")
 DATA = {"mnist": "MNIST", "cifar10": "CIFAR10"}
 STEPS = {"mnist": ("0.02", "0.04"), "cifar10": ("0.01", "0.04")}
-PGD = ("pgd10un", "pgd50un", "pgd10tar", "pgd50tar")
+PGD = {
+    "pgd10un": "PGD 10, untargeted",
+    "pgd50un": "PGD 50, untargeted",
+    "pgd10tar": "PGD 10, targeted",
+    "pgd50tar": "PGD 50, targeted",
+}
 HONEST = {"mnist": "0.1", "cifar10": "8/255"}
 QUERIES = {"mnist": "300", "cifar10": "500"}
 # Figure 7: the step of the adversaries that a network is trained on, and the attacks.
@@ -43,7 +48,6 @@ GRIDS = {
     "MNIST, PGD50un 0.02": ("mnist-grid", "pgd50un 0.02"),
     "CIFAR10, PGD50un 0.01": ("cifar10-grid", "pgd50un 0.01"),
 }
-FIRST = "of several seeds the first"
 
 
 def table1(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -188,7 +192,8 @@ def figure7(collection: Collection) -> Figure:
         title: {float(step): measure.of(collection.of("cifar10-at", step)) for step in TRAINED_STEPS}
         for title, measure in {"clean": ACCURACY, **{name: Measure(attack) for name, attack in CURVES.items()}}.items()
     }
-    return ours.curves(collection, "cifar10-at", {"adversarial training": curves}, "step in training", SCALE)
+    note = f"curves: step / iterations of the attack  ·  {SCALE}"
+    return ours.curves(collection, "cifar10-at", {"adversarial training": curves}, "step in training", note)
 
 
 def figure8(collection: Collection) -> Figure:
@@ -198,7 +203,7 @@ def figure8(collection: Collection) -> Figure:
 
 def figure9(collection: Collection) -> Figure:
     """Test images as the three numbers before the output layer."""
-    return embedding.figure(collection, {"figure9": "MNIST", "figure9 CIFAR10": "CIFAR10"}, FIRST)
+    return embedding.figure(collection, {"figure9": "MNIST", "figure9 CIFAR10": "CIFAR10"})
 
 
 def figure10(collection: Collection) -> Figure:
@@ -264,7 +269,11 @@ def _under_pgd(collection: Collection, name: str, experiment: str, data: str) ->
     lines = [Line((method,), experiment, method) for method in METHODS]
     columns = [
         ours.percent(("", "clean"), ACCURACY),
-        *(ours.percent((attack, f"ε = {step}"), Measure(f"{attack} {step}")) for attack in PGD for step in STEPS[data]),
+        *(
+            ours.percent((title, f"ε = {step}"), Measure(f"{attack} {step}"))
+            for attack, title in PGD.items()
+            for step in STEPS[data]
+        ),
         ours.percent(("worst case", f"L∞ {HONEST[data]}"), Measure(f"honest {HONEST[data]}")),
         ours.percent(("PGD", "L∞ 0.5"), Measure("linf 0.5")),
     ]
@@ -285,22 +294,39 @@ def _under_deepfool(collection: Collection, name: str, experiments: dict[str, st
 
 def _over_steps(collection: Collection, experiment: str, data: str) -> Figure:
     panels = {
-        attack: {
+        title: {
             method: {0.0: ACCURACY.of(collection.of(experiment, method))}
             | {float(step): Measure(f"{attack} {step}").of(collection.of(experiment, method)) for step in STEPS[data]}
             for method in METHODS
         }
-        for attack in PGD
+        for attack, title in PGD.items()
     }
-    printed = cells.published(collection, {item: PRINTED[item] for item in ("table1", "table2")})
-    places = {ACCURACY: [(attack, 0.0) for attack in PGD]}
-    places |= {Measure(f"{attack} {step}"): [(attack, float(step))] for attack in PGD for step in STEPS[data]}
+    places = {
+        Measure(f"{attack} {step}"): (title, float(step)) for attack, title in PGD.items() for step in STEPS[data]
+    }
     published = {
-        (attack, row, place): percent
-        for (where, row, measure), percent in printed.items()
-        for attack, place in (places.get(measure, []) if where == experiment else [])
+        (*places[measure][:1], row, *places[measure][1:]): percent
+        for (where, row, measure), percent in cells.published(collection, PRINTED).items()
+        if where == experiment and measure in places
+    }
+    published |= {
+        (title, method, 0.0): percent
+        for title in PGD.values()
+        for method, percent in _printed_clean(collection, experiment).items()
     }
     return ours.curves(collection, experiment, panels, "step", SCALE, published)
+
+
+def _printed_clean(collection: Collection, experiment: str) -> dict[str, float]:
+    """The accuracies on clean images that are printed for networks such as those of `experiment`, by method.
+
+    Of two that differ, Table 3's gives way to that of Table 1 or 2, which stands beside the attacks of this figure.
+    """
+    name = experiment.removesuffix("-deepfool")
+    values = cells.published(collection, PRINTED)
+    found = {method: values.get((f"{name}-simba", method, ACCURACY)) for method in METHODS}
+    found |= {method: values[name, method, ACCURACY] for method in METHODS if (name, method, ACCURACY) in values}
+    return {method: percent for method, percent in found.items() if percent is not None}
 
 
 def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
@@ -324,7 +350,12 @@ def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
         )
         for name, data in experiments.items()
     ]
-    return dots.figure(collection, METHODS, panels, "DeepFool as coded stops after three steps")
+    published = {
+        (experiment, method, "clean"): percent
+        for experiment in experiments
+        for method, percent in _printed_clean(collection, experiment).items()
+    }
+    return dots.figure(collection, METHODS, panels, "DeepFool as coded stops after three steps", published)
 
 
 def _about_grids(collection: Collection) -> str:

@@ -32,11 +32,13 @@ _LOSSES = (
     (("7",), ("#882255", _DOTS, "*")),
     (("8",), ("#d55e00", "-", "<")),
     # Guided complement entropy, the darker the larger alpha, and complement objective training.
+    (("GCE 1",), ("#002b20", "-", "o")),
     (("GCE 1/2",), ("#005a41", _DASH, "<")),
     (("GCE", "GCE 1/3"), ("#009e73", "-", "^")),
     (("GCE exact",), ("#999933", _DASH, "d")),
     (("GCE 1/4",), ("#4fb593", _DOTS, "v")),
     (("GCE 1/5",), ("#8ccdb6", _MIXED, ">")),
+    (("GCE 1/10",), ("#6aa84f", _LONG, "s")),
     (("COT",), ("#0072b2", _LONG, "X")),
     (("COT exact",), ("#56b4e9", _DOTS, "P")),
     # Max-Mahalanobis centres, and what else draws features to centres.
