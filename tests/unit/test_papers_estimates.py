@@ -35,7 +35,7 @@ def test_a_share_stays_between_none_and_all():
 
 @pytest.mark.parametrize("noise", [0, 0.1, 0.5])
 def test_the_interval_covers_other_samples_and_other_trainings(noise):
-    """Of trainings that differ by `noise`, on samples of other difficulty; with none, 70 % of those over trainings do."""
+    """Of trainings that differ by `noise`, on samples of other difficulty; over trainings alone 70 % do with none."""
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(1000):
