@@ -94,6 +94,22 @@ def test_a_read_only_results_folder(read_only):
     assert read_only.scheduled() == {}
 
 
+@pytest.mark.parametrize("left", ["a table", "nothing"])
+def test_snakemake_on_a_read_only_results_folder(study, request, left):
+    """What is missing cannot be made, which is said, and nothing that is there is touched."""
+    forget(study)
+    if left == "nothing":
+        for path in study.folder.glob("results/runs/*-1cross_entropy-inverse-time-s0-*/attacks/*"):
+            shutil.rmtree(path)
+    before = study.numbers()
+    study = request.getfixturevalue("read_only")
+    found = study.snakemake("--cores", "1", check=False)
+    text = found.stdout + found.stderr
+    assert found.returncode != 0 and "Traceback" not in text, text
+    assert "Write-protected output files" in text or "Read-only file system" in text, text
+    assert study.numbers() == before
+
+
 def dated(study, seconds: float) -> None:
     """Every file as if written `seconds` from now."""
     now = time.time()

@@ -65,6 +65,10 @@ def words(study, stage: str, out) -> list[str]:
         given |= {"--notebook": study.folder / "notebooks/ding2025.ipynb", "--manifest": manifest}
     elif stage == "report":
         given |= {"--results": study.folder / "results"}
+    elif stage == "count":
+        spec = json.loads((data / "record.json").read_text())["data"]
+        reference = study.folder / "data/reference/ding2025.csv"
+        given |= {"--spec": json.dumps(spec), "--raw": study.made("data/raw/cholec80-sim-*"), "--reference": reference}
     else:
         given |= {"--data": data} | ({"--run": run} if stage != "train" else {})
         record = run / "run.json" if stage == "train" else study.made(f"{run.relative_to(study.folder)}/*/*/*.json")
@@ -74,12 +78,13 @@ def words(study, stage: str, out) -> list[str]:
     return [stage, *(str(word) for pair in given.items() for word in pair)]
 
 
-STAGES = ("simulate", "extract", "prepare", "train", "features", "attack", "audit", "measure", "report")
+STAGES = ("simulate", "extract", "prepare", "count", "train", "features", "attack", "audit", "measure", "report")
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_in_each_stage(undisturbed, disk, stage):
     place = disk(1)
+    (place / "else").write_bytes(bytes(PAGE))
     full(undisturbed.robustloss(*words(undisturbed, stage, place / "out")), place)
 
 
@@ -112,6 +117,13 @@ def test_a_training_on_a_full_disk_goes_on_where_it_was(undisturbed, disk):
     for path in (run / "weights").iterdir():
         expected, weights = load_file(path), load_file(place / run.name / "weights" / path.name)
         assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_crate_on_a_full_disk(undisturbed, disk):
+    """Nothing of it is left, so that the same command makes all of it once there is space."""
+    place = disk(8)
+    full(undisturbed.robustloss("crate", "--out", str(place / "out")), place)
+    assert not (place / "out").exists()
 
 
 def test_a_paper_on_a_full_disk(undisturbed, disk):
