@@ -176,8 +176,9 @@ def test_s3(author, tmp_path):
         assert not list(author.folder.glob("data/published/**/*"))
         clone = author.clone(tmp_path / "clone")
         # Who has no key is told so, and still has everything that needs none.
-        assert "left out: the remote storage" in clone.library("pull", AWS_EC2_METADATA_DISABLED="true").stderr
-        clone.library("pull", **KEYS)
+        found = clone.library("pull", AWS_EC2_METADATA_DISABLED="true")
+        assert "left out: the remote storage" in found.stderr and found.stdout.endswith("fetched: none\n")
+        assert "5 runs and data sets fetched: 5 from storage" in clone.library("pull", **KEYS).stdout
         assert clone.bytes() == author.bytes()
     finally:
         server.stop()

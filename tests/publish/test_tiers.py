@@ -74,6 +74,7 @@ def test_attacks_again(shelf, clone):
     assert planned(clone, *words, "--", "attacks_again") == {"attacks_again": 1}
     said = clone.make("attacks").stdout
     assert "3 attacks made again, 180 outcomes: 3 attacks agree in all" in said
+    assert "on fewer images" not in said
     assert planned(clone, *words, "--", "attacks_again") == {}
     assert clone.run("git", "status", "--porcelain", "results").stdout == ""
     # Other outcomes are told.
@@ -84,6 +85,9 @@ def test_attacks_again(shelf, clone):
     assert "of 60 outcomes differ" in said
     with open(clone.folder / "results/again/agreement.csv", newline="") as stream:
         assert [int(row["differing"]) > 0 for row in csv.DictReader(stream)].count(True) == 1
+    said = clone.make("attacks", "IMAGES=10", "PAPERS=pang2020").stdout
+    assert "4 attacks made again, 190 outcomes" in said
+    assert "on fewer images random starts and targets are others" in said
 
 
 def swap(path) -> None:

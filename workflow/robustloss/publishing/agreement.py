@@ -21,7 +21,10 @@ def write(results: Path) -> None:
     rows = [row for record in sorted(results.glob("again/*/*/attack.json")) for row in _compared(results, record)]
     if rows:
         write_csv(results / "again" / "agreement.csv", rows)
-        _say(rows, results / "again" / "agreement.csv")
+        _say(rows)
+        if any(row["images"] != row["published_images"] for row in rows):
+            print("on fewer images random starts and targets are others: attacks that draw them differ by chance")
+        print(f"every attack: {results / 'again' / 'agreement.csv'}")
 
 
 def _tables(results: Path) -> None:
@@ -46,8 +49,11 @@ def _compared(results: Path, record: Path) -> list[dict]:
     run, spec = record.parents[1].name, read_json(record)["spec"]
     found = []
     for published in (results / "runs" / run / "attacks").glob(f"{slug(record.parent.name)}-*/attack.json"):
-        if read_json(published)["spec"] | {"count": None} == spec | {"count": None}:
-            found.append({"run": run, "attack": published.parent.name, **_outcomes(published.parent, record.parent)})
+        other = read_json(published)["spec"]
+        if other | {"count": None} == spec | {"count": None}:
+            counts = {"images": spec["count"] or "all", "published_images": other["count"] or "all"}
+            outcomes_of_both = _outcomes(published.parent, record.parent)
+            found.append({"run": run, "attack": published.parent.name, **counts, **outcomes_of_both})
     return found
 
 
@@ -78,7 +84,7 @@ def _robust(*found: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [robust[place] for robust, place in zip(right, places, strict=True)]
 
 
-def _say(rows: list[dict], path: Path) -> None:
+def _say(rows: list[dict]) -> None:
     compared = [row for row in rows if row["outcomes"] != ""]
     other = sorted((row for row in compared if row["differing"]), key=lambda row: -row["differing"] / row["outcomes"])
     total = sum(row["outcomes"] for row in compared)
@@ -90,4 +96,3 @@ def _say(rows: list[dict], path: Path) -> None:
         )
     if missing := len(rows) - len(compared):
         print(f"  {missing} attacks have no published outcomes here to compare with: make pull")
-    print(f"every attack: {path}")

@@ -20,12 +20,15 @@ def pull(results: Path, papers: list[str] | None) -> None:
     at = store.by_remote(filter(Path.is_file, files), default)
     if not at:
         raise Problem(f"nothing of {', '.join(found.manifests)} is published: there is no .dvc file of its runs")
+    fetched = {}
     for remote, wanted in at.items():
         try:
             store.pull(wanted, remote)
+            fetched[remote] = len(wanted)
         except Problem as problem:
             sentence = f"the remote {remote} ({known.get(remote, 'not configured')}) did not give everything: {problem}"
             if remote == default:
                 raise Problem(sentence) from None
             say(f"left out: {sentence}")
-    print(f"{len(at.get(default, []))} of {len(files)} runs and data sets fetched from {default}")
+    where = ", ".join(f"{count} from {remote}" for remote, count in fetched.items()) or "none"
+    print(f"of {len(files)} runs and data sets fetched: {where}")
