@@ -6,9 +6,9 @@ asked.
 """
 
 import functools
-import importlib
 
 import numpy as np
+import peers
 import pytest
 import torch
 from digit_networks import seeded
@@ -17,12 +17,9 @@ from loss_networks import KINDS, epsilon, right
 from robustloss import attacks
 from robustloss.attacks.jsma import OUTPUTS
 
-foolbox = pytest.importorskip("foolbox")
 torchattacks = pytest.importorskip("torchattacks")
-evasion = pytest.importorskip("art.attacks.evasion")
-estimators = pytest.importorskip("art.estimators.classification")
-adv_lib = pytest.importorskip("adv_lib.attacks")
-pytest.importorskip("cleverhans.torch")
+for package in ("foolbox", "art.attacks.evasion", "adv_lib.attacks", "cleverhans.torch"):
+    pytest.importorskip(package)
 
 every_loss = pytest.mark.parametrize("kind", KINDS)
 COUNT, STEPS = 200, 20
@@ -33,45 +30,19 @@ def ours(name, kind, count=COUNT, **settings):
     return attacks.load(name)(model, images, labels, seeded(), **settings).images
 
 
-def from_foolbox(kind, name, count=COUNT, radius=None, aims=None, **settings):
-    model, images, labels = right(kind, count)
-    goal = labels if aims is None else foolbox.criteria.TargetedMisclassification(aims)
-    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    found = getattr(foolbox.attacks, name)(**settings)(wrapped, images, goal, epsilons=radius)[1]
-    # Its C&W returns a black image where it finds none.
-    return torch.where((found == 0).flatten(1).all(1).view(-1, 1, 1, 1), images, found)
-
-
-def from_torchattacks(kind, name, count=COUNT, **settings):
+def peer(library, kind, name, count=COUNT, aims=None, **settings):
+    """What an attack of `library` finds, always with the same random numbers; `aims` (N,) are targets."""
     model, images, labels = right(kind, count)
     torch.manual_seed(0)
-    return getattr(torchattacks, name)(model, **settings)(images, labels)
+    np.random.seed(0)
+    return library(model, images, labels if aims is None else aims, name, **settings)
 
 
-def from_adv_lib(kind, name, count=COUNT, aims=None, **settings):
-    model, images, labels = right(kind, count)
-    torch.manual_seed(0)
-    return getattr(adv_lib, name)(model, images, labels if aims is None else aims, **settings).detach()
-
-
-def from_cleverhans(kind, name, count=COUNT, aims=None, **settings):
-    model, images, labels = right(kind, count)
-    attack = getattr(importlib.import_module(f"cleverhans.torch.attacks.{name}"), name)
-    torch.manual_seed(0)
-    return attack(model, images, y=labels if aims is None else aims, clip_min=0, clip_max=1, **settings).detach()
-
-
-def from_art(kind, name, count=COUNT, aims=None, probabilities=False, **settings):
-    """`aims` (N,) are the targets; without, the attack is untargeted."""
-    model, images, labels = right(kind, count)
-    body = torch.nn.Sequential(model, torch.nn.Softmax(1)).eval() if probabilities else model
-    classifier = estimators.PyTorchClassifier(
-        body, torch.nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1), device_type="cpu"
-    )
-    np.random.seed(0)  # where it draws from
-    attack = getattr(evasion, name)(classifier, **settings)
-    ends = np.eye(10, dtype=np.float32)[(labels if aims is None else aims).numpy()]
-    return torch.from_numpy(attack.generate(images.numpy().copy(), ends))
+from_foolbox = functools.partial(peer, peers.foolbox)
+from_torchattacks = functools.partial(peer, peers.torchattacks)
+from_art = functools.partial(peer, peers.art)
+from_adv_lib = functools.partial(peer, peers.adv_lib)
+from_cleverhans = functools.partial(peer, peers.cleverhans)
 
 
 def still_right(kind, found):
@@ -119,14 +90,14 @@ def bounded_peers(kind, attack):
     ta = functools.partial(from_torchattacks, kind, eps=radius)
     art = functools.partial(from_art, kind, eps=radius, batch_size=COUNT)
     if attack == "fgsm":
-        return ta("FGSM"), art("FastGradientMethod"), from_foolbox(kind, "LinfFastGradientAttack", radius=radius)
+        return ta("FGSM"), art("FastGradientMethod"), from_foolbox(kind, "LinfFastGradientAttack", epsilon=radius)
     if attack == "mim":
         mim = art("MomentumIterativeMethod", eps_step=size, max_iter=STEPS, decay=1.0, verbose=False)
         return ta("MIFGSM", alpha=size, steps=STEPS, decay=1.0), mim
     return (
         ta("PGD", alpha=size, steps=STEPS, random_start=False),
         art("ProjectedGradientDescentPyTorch", eps_step=size, max_iter=STEPS, verbose=False),
-        from_foolbox(kind, "LinfPGD", radius=radius, abs_stepsize=size, steps=STEPS, random_start=False),
+        from_foolbox(kind, "LinfPGD", epsilon=radius, abs_stepsize=size, steps=STEPS, random_start=False),
         from_adv_lib(kind, "pgd_linf", ε=radius, absolute_step_size=size, steps=STEPS, random_init=False),
         from_cleverhans(
             kind, "projected_gradient_descent", **cleverhans_steps(radius, size), rand_init=False, norm=np.inf
@@ -160,15 +131,15 @@ def test_pgd_in_l2_leaves_no_more_images_right(kind):
     radius = 5 * epsilon(kind)
     size = radius / 5
     steps = {"eps": radius, "eps_step": size, "max_iter": STEPS, "batch_size": COUNT, "verbose": False}
-    peers = (
+    others = (
         from_torchattacks(kind, "PGDL2", eps=radius, alpha=size, steps=STEPS, random_start=False),
-        from_foolbox(kind, "L2PGD", radius=radius, abs_stepsize=size, steps=STEPS, random_start=False),
+        from_foolbox(kind, "L2PGD", epsilon=radius, abs_stepsize=size, steps=STEPS, random_start=False),
         from_art(kind, "ProjectedGradientDescentPyTorch", norm=2, **steps),
         from_cleverhans(kind, "projected_gradient_descent", **cleverhans_steps(radius, size), rand_init=False, norm=2),
     )
     found = ours("pgd", kind, epsilon=radius, step_size=size, steps=STEPS, norm="l2")
     check_inside(kind, found, radius, norm=2)
-    check_no_weaker(kind, found, peers)
+    check_no_weaker(kind, found, others)
 
 
 @every_loss
@@ -180,8 +151,8 @@ def test_targeted_pgd_reaches_as_many_targets(kind):
     aims = model(images).scatter(1, labels[:, None], -torch.inf).argmax(1)
     steps = {"eps": radius, "eps_step": size, "max_iter": STEPS, "batch_size": COUNT, "verbose": False}
     relative = {"abs_stepsize": size, "steps": STEPS, "random_start": False}
-    peers = (
-        from_foolbox(kind, "LinfPGD", radius=radius, aims=aims, **relative),
+    others = (
+        from_foolbox(kind, "LinfPGD", epsilon=radius, aims=aims, targeted=True, **relative),
         from_art(kind, "ProjectedGradientDescentPyTorch", aims=aims, targeted=True, **steps),
         from_adv_lib(
             kind,
@@ -199,7 +170,7 @@ def test_targeted_pgd_reaches_as_many_targets(kind):
         with torch.no_grad():
             return (model(found).argmax(1) == aims).double().mean().item()
 
-    *last, best = (reached(theirs) for theirs in peers)
+    *last, best = (reached(theirs) for theirs in others)
     assert 0.02 < best < 0.98
     for stop, theirs in ((False, max(last)), (True, best)):
         steps = {"step_size": size, "steps": STEPS, "stop_at_success": stop}
@@ -218,7 +189,7 @@ def test_apgd_leaves_no_more_images_right(kind, loss):
     logits of two images in three are equal, that left 85 % of the images right instead of 90 %, and the margin 62 %.
     """
     radius = epsilon(kind)
-    peers = (
+    others = (
         from_torchattacks(kind, "APGD", eps=radius, steps=STEPS, loss=loss),
         from_adv_lib(kind, "apgd", eps=radius, norm=float("inf"), n_iter=STEPS, loss_function=loss),
     )
@@ -226,7 +197,7 @@ def test_apgd_leaves_no_more_images_right(kind, loss):
     for name in names[loss]:
         found = ours("apgd", kind, epsilon=radius, steps=STEPS, loss=name)
         check_inside(kind, found, radius)
-        check_no_weaker(kind, found, peers)
+        check_no_weaker(kind, found, others)
 
 
 @every_loss
@@ -263,18 +234,18 @@ def check_nearest(kind, found, theirs):
 
 @every_loss
 def test_deepfool_is_no_farther(kind):
-    peers = (
+    others = (
         from_foolbox(kind, "L2DeepFoolAttack", steps=50, candidates=10, overshoot=0.02),
         from_art(kind, "DeepFool", max_iter=50, epsilon=0.02, nb_grads=10, batch_size=COUNT, verbose=False),
         from_adv_lib(kind, "df", steps=50, overshoot=0.02),
     )
-    check_nearest(kind, ours("deepfool", kind, steps=50, overshoot=0.02), peers)
+    check_nearest(kind, ours("deepfool", kind, steps=50, overshoot=0.02), others)
 
 
 @every_loss
 def test_carlini_wagner_is_no_farther(kind):
     count, search, steps, first, rate = 40, 5, 100, 0.01, 0.03
-    peers = (
+    others = (
         from_foolbox(
             kind,
             "L2CarliniWagnerAttack",
@@ -305,18 +276,18 @@ def test_carlini_wagner_is_no_farther(kind):
         ),
     )
     found = ours("carlini_wagner", kind, count, steps=steps, search_steps=search, first_constant=first, rate=rate)
-    check_nearest(kind, found, peers)
+    check_nearest(kind, found, others)
 
 
 @every_loss
 def test_fab_is_no_farther(kind):
     settings = {"norm": "L2", "eps": 10.0, "steps": 20, "n_classes": 10, "multi_targeted": True}
     found = ours("fab", kind, 100, norm="l2", steps=20)
-    peers = (
+    others = (
         from_torchattacks(kind, "FAB", 100, **settings),
         from_adv_lib(kind, "fab", 100, norm=2, n_iter=20, targeted_restarts=True),
     )
-    check_nearest(kind, found, peers)
+    check_nearest(kind, found, others)
 
 
 @every_loss
@@ -330,14 +301,14 @@ def test_square_leaves_no_more_images_right(kind, monkeypatch):
     square = functools.partial(from_torchattacks, kind, "Square", eps=radius, n_queries=queries, seed=0)
     published, drawn = square(), torchattacks.Square.random_int
     monkeypatch.setattr(torchattacks.Square, "random_int", lambda self, low, high: drawn(self, low, high + 1))
-    peers = (
+    others = (
         published,
         square(),
         from_art(kind, "SquareAttack", eps=radius, max_iter=queries, batch_size=COUNT, verbose=False),
     )
     found = ours("square", kind, epsilon=radius, queries=queries)
     check_inside(kind, found, radius)
-    check_no_weaker(kind, found, peers)
+    check_no_weaker(kind, found, others)
 
 
 @every_loss
@@ -362,10 +333,9 @@ def test_jsma_reaches_as_many_targets(kind):
     count, share = 60, 12 / 64
     model, images, labels = right(kind, count)
     aims = torch.zeros_like(labels)
-    other = torchattacks.JSMA(model, theta=1.0, gamma=share)
-    other.set_mode_targeted_by_function(lambda _, given: torch.zeros_like(given))
     settings = {"theta": 1.0, "gamma": 11 / 64, "batch_size": count, "verbose": False}
-    pairwise, single = other(images, labels), from_art(kind, "SaliencyMapMethod", count, aims, **settings)
+    pairwise = from_torchattacks(kind, "JSMA", count, aims, targeted=True, theta=1.0, gamma=share)
+    single = from_art(kind, "SaliencyMapMethod", count, aims, **settings)
 
     def reached(found):
         check_inside(kind, found)
