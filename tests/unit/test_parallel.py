@@ -16,8 +16,9 @@ from robustloss.files import canonical, read_json
 from robustloss.parallel import Team
 
 LIBRARY = Path(training.__file__).parents[1]
-# No batch normalisation: over several processes that needs CUDA.
-PLAIN = {"name": "cnn8", "batch_norm": False, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"}
+NETWORK = {"name": "cnn8", "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"}
+# How far two networks may lie apart, of the way that training went: where the sums of parts are rounded otherwise.
+APART = 1e-4
 
 
 def launched(directory: Path, spec: dict, data, processes: int = 2) -> subprocess.CompletedProcess:
@@ -42,36 +43,38 @@ def test_parts_make_up_the_batch_and_none_is_empty(count, size):
 @pytest.fixture
 def whole(spec):
     """A specification whose last batches are odd and whose objective, optimiser and images use all that is shared."""
-    augmentation = {"shift": 1, "fill": "nearest"}
+    # Mirrored; moved images repeat their edges, and rounding would say which of two equal patches is the maximum.
+    augmentation = {"flip": True}
     optimizer = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.001}
     schedule = {"name": "constant", "rate": 0.005}
     return spec | {
         "schedule": schedule,
-        "model": PLAIN,
+        "model": NETWORK,
         "batch_size": 33,
         "augmentation": augmentation,
         "optimizer": optimizer,
     }
 
 
-def test_two_processes_train_the_network_of_one(tmp_path, bars, whole):
+def weights(directory: Path, epoch: int) -> torch.Tensor:
+    """All numbers of an epoch's network, running statistics too, in one row."""
+    tensors = load_file(weights_path(directory, epoch))
+    return torch.cat([tensors[name].double().flatten() for name in sorted(tensors)])
+
+
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch-norm"])
+def test_two_processes_train_the_network_of_one(tmp_path, bars, whole, batch_norm):
+    whole["model"] = NETWORK | {"batch_norm": batch_norm}
     training.train(whole, bars, tmp_path / "one/run", "cpu")
     found = launched(tmp_path / "two/run", whole, bars)
     assert found.returncode == 0, found.stderr
-    one, two = (load_file(weights_path(tmp_path / name / "run", whole["epochs"])) for name in ("one", "two"))
-    for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
+    one, two = (weights(tmp_path / name / "run", whole["epochs"]) for name in ("one", "two"))
+    way = one - weights(tmp_path / "one/run", 1)
+    assert (two - one).norm() < APART * way.norm()
     records = [read_json(tmp_path / name / "run/run.json") for name in ("one", "two")]
     assert [record["processes"] for record in records] == [1, 2]
     histories = [(tmp_path / name / "run/history.csv").read_text().splitlines() for name in ("one", "two")]
     assert len(histories[0]) == len(histories[1]) == whole["epochs"] + 1
-
-
-def test_batch_normalisation_over_processes_without_cuda_is_refused(tmp_path, bars, spec):
-    found = launched(tmp_path / "run", spec, bars)
-    assert found.returncode != 0
-    assert "robustloss: several processes: batch normalisation over all of them needs CUDA" in found.stderr
-    assert not (tmp_path / "run/run.json").exists()
 
 
 def test_more_processes_than_images_in_a_batch_are_refused(tmp_path, bars, whole):

@@ -2,8 +2,8 @@
 
 torch's own launcher starts them, one process a device. Each computes its part's share of the batch's objective, and
 after the sum over processes all hold the gradient of the whole batch, so they take the same step. Batch normalisation
-is torch's, over all processes, which is written for CUDA alone. An attack in training draws for each part what it would
-draw for the whole batch.
+is over all processes: torch's on CUDA, which is written for that alone, and ours elsewhere. An attack in training draws
+for each part what it would draw for the whole batch.
 """
 
 import contextlib
@@ -36,12 +36,15 @@ class Team:
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def together(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The network with batch normalisation over the whole batch; Problem where torch cannot do that."""
-        if self.size == 1 or not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        """The network with batch normalisation over the whole batch."""
+        if self.size == 1:
             return model
-        if device.type != "cuda":
-            raise Problem("several processes: batch normalisation over all of them needs CUDA; train in one process")
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if device.type == "cuda":
+            return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        for module in model.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = WholeBatchNorm
+        return model
 
     def add(self, *tensors: torch.Tensor) -> None:
         """Replace each tensor by its sum over the processes, all in one message."""
@@ -51,6 +54,50 @@ class Team:
         distributed.all_reduce(message)
         for tensor, total in zip(tensors, message.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
+
+
+class WholeBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation by the mean and variance of the whole batch, of which each process has its part."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(inputs)
+        numbers = inputs.float()
+        count = _summed(numbers.new_tensor(numbers.numel() / self.num_features))
+        mean = _Sum.apply(numbers.sum((0, 2, 3))) / count
+        centred = numbers - mean[:, None, None]
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        self._follow(mean.detach(), variance.detach() * count / (count - 1))
+        found = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            found = found * self.weight[:, None, None] + self.bias[:, None, None]
+        return found.to(inputs.dtype)
+
+    def _follow(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """Move the running statistics towards a batch's, as torch does."""
+        if self.track_running_stats:
+            self.num_batches_tracked += 1
+            momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance, momentum)
+
+
+class _Sum(torch.autograd.Function):
+    """A tensor's sum over the processes, whose gradient is the sum of what they make of it."""
+
+    @staticmethod
+    def forward(context, tensor: torch.Tensor) -> torch.Tensor:
+        return _summed(tensor)
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> torch.Tensor:
+        return _summed(gradient)
+
+
+def _summed(tensor: torch.Tensor) -> torch.Tensor:
+    total = tensor.clone()
+    distributed.all_reduce(total)
+    return total
 
 
 @contextlib.contextmanager
