@@ -488,6 +488,13 @@ def test_verdicts_are_counted_from_the_best_to_the_worst():
     assert ledger.counts(found) == [("reproduced", 1), ("collapses", 2), ("no verdict", 1), ("odd", 1)]
 
 
+def test_runs_of_rows_of_one_name_in_two_experiments_are_told_apart():
+    manifest = {"rows": {"table4": {"6": [{"run": "a"}]}, "table3": {"6": [{"run": "b"}]}}}
+    row = {"experiment": "table4", "row": "6", "against": "6", "against_experiment": "table3"}
+    (found,) = ledger.claims([row], [], manifest)
+    assert found.runs == {"6 of table4": ["a"], "6 of table3": ["b"]}
+
+
 def test_names_sort_by_their_numbers():
     assert notebook.title("figure_a2") == "Figure A2"
     names = ["table10", "table9", "figureA1", "summary", "figure2"]

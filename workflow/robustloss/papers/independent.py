@@ -22,6 +22,8 @@ def table(collection: Collection) -> tuple[pd.DataFrame, Styler]:
     measured = [_ours(collection, row) for row in found.itertuples()]
     for place, name in enumerate(("percent", "percent_low", "percent_high")):
         frame[name] = [ours.NOTHING if cell[place] is None else 100 * cell[place] for cell in measured]
+    # Ours beside theirs.
+    frame = frame[[*frame.columns.drop(["source", "note"]), "source", "note"]]
     frame["runs"] = [names(collection.of(row.experiment, row.row)) for row in found.itertuples()]
     return frame, _shown(collection, frame)
 

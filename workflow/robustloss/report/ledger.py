@@ -78,11 +78,14 @@ def amount(text: str | None, unit: str | None, low: str | None = None, high: str
 
 
 def _runs(row: dict, manifest: dict) -> dict[str, list[str]]:
-    """The runs of both sides, by row; a side may pool rows: `A and B`."""
+    """The runs of both sides, by row, and by experiment where these differ; a side may pool rows: `A and B`."""
     found: dict[str, list[str]] = {}
-    for side, place in (("row", "experiment"), ("against", "against_experiment")):
-        rows = manifest["rows"].get(told(row.get(place)) or row.get("experiment"), {})
+    own = row.get("experiment")
+    other = told(row.get("against_experiment")) or own
+    for side, experiment in (("row", own), ("against", other)):
+        rows = manifest["rows"].get(experiment, {})
         text = row.get(side) or ""
         for name in [text] if text in rows else text.split(" and "):
-            found.setdefault(name, []).extend(entry["run"] for entry in rows.get(name, []))
+            label = name if own == other else f"{name} of {experiment}"
+            found.setdefault(label, []).extend(entry["run"] for entry in rows.get(name, []))
     return {name: list(dict.fromkeys(runs)) for name, runs in found.items() if runs}
