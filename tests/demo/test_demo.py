@@ -103,6 +103,14 @@ def test_the_honest_attacks_break_networks():
     assert min(share["robust_accuracy"]["last"] for share in shares) < 0.2
 
 
+def test_snakemakes_own_report_shows_every_paper(tmp_path):
+    page = tmp_path / "report.html"
+    command = [sys.executable, "-m", "snakemake", "--config", "scale=demo", "--report", str(page)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    text = page.read_text()
+    assert all(f"results/papers/{paper}/{paper}.html" in text for paper in PAPERS)
+
+
 def test_a_second_demo_has_nothing_to_do():
     found = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", "--config", "scale=demo"], cwd=ROOT, capture_output=True, text=True
