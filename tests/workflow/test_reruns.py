@@ -142,3 +142,12 @@ def test_a_deleted_attack_alone_is_made_again(study):
     jobs = study.scheduled()
     assert set(jobs) == {"attack", "count_frames"} | COLLECTED
     assert len(jobs["attack"]) == 1
+
+
+def test_an_attack_that_is_lost_beside_its_manifest_is_made_before_a_page_that_needs_it(study):
+    next(study.folder.glob("results/runs/*/attacks/*/attack.json")).unlink()
+    with open(study.folder / "notebooks/ding2025.ipynb", "a") as stream:
+        stream.write("\n")
+    jobs = study.scheduled()
+    assert set(jobs) == {"attack", "manifest", "paper", "report"}
+    assert len(jobs["attack"]) == 1

@@ -192,6 +192,11 @@ def paper_results(wildcards):
     return runs.results(PLAN.manifests[wildcards.paper])
 
 
+# A page asks for them again: one that was lost after the manifest is made anew before the page, which it would fail.
+def page_results(wildcards):
+    return [] if SETTINGS["published"] else paper_results(wildcards)
+
+
 def sentences(logs):
     """What jobs had to tell the user, and what a scheduler ended them for, each once."""
     text = "\n".join(Path(log).read_text(encoding="utf-8") for log in logs)
