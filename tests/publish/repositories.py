@@ -47,7 +47,8 @@ class Repository(Study):
         """A command of the README, with the environment of the tests in place of a new one."""
         if not (self.folder / ".venv").exists():
             (self.folder / ".venv").symlink_to(sys.prefix)
-        return self.run("make", "--old-file=.venv/ready", *words)
+        # The tests may themselves be run by make, whose folders are not to be told.
+        return self.run("make", "--no-print-directory", "--old-file=.venv/ready", *words)
 
     def dvc(self, *words: str) -> None:
         self.run(sys.executable, "-m", "dvc", *words)
