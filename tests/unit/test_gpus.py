@@ -23,7 +23,7 @@ with gpus.one("cuda", Path(sys.argv[1])) as name:
 @pytest.fixture
 def machine(monkeypatch):
     """A machine of four GPUs of which this process may see two, outside Slurm."""
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv(gpus.SLURM_JOB, raising=False)
     monkeypatch.delenv(gpus.SHARED, raising=False)
     monkeypatch.setenv(gpus.CHOSEN, "1,3")
 
@@ -33,8 +33,8 @@ def hold(machine, tmp_path):
     """Start a process that takes a GPU and keeps it."""
     started = []
 
-    def start() -> subprocess.Popen:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    def start(**variables: str) -> subprocess.Popen:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables
         command = [sys.executable, "-c", HOLDER, str(tmp_path)]
         started.append(
             subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -60,7 +60,7 @@ def test_jobs_spread_over_the_gpus_and_a_third_waits_for_a_killed_one(hold):
     names = [process.stdout.readline().strip() for process in (first, second)]
     assert sorted(names) == ["1", "3"]
     third = hold()
-    assert "all 2 GPUs are taken" in third.stderr.readline()
+    assert "all GPUs are taken (1, 3)" in third.stderr.readline()
     first.send_signal(signal.SIGKILL)
     assert third.stdout.readline().strip() == names[0]
 
@@ -76,16 +76,31 @@ def test_the_process_sees_the_gpu_that_it_holds_and_no_other(machine, tmp_path):
         assert os.environ[gpus.CHOSEN] == name == "1"
 
 
-def test_nothing_is_held_on_the_cpu_within_slurm_or_without_gpus(machine, tmp_path, monkeypatch):
+def test_within_slurm_the_gpus_of_a_job_are_its_own(hold):
+    """Each job may know its GPU as 0; what runs in one allocation takes turns."""
+    for job in ("7", "8"):
+        assert hold(SLURM_JOB_ID=job, CUDA_VISIBLE_DEVICES="0").stdout.readline().strip() == "0"
+    assert "all GPUs are taken (0)" in hold(SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="0").stderr.readline()
+
+
+def test_nothing_is_held_on_the_cpu_or_without_gpus(machine, tmp_path, monkeypatch):
     with gpus.one("cpu", tmp_path) as name:
         assert name is None
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with gpus.one("cuda", tmp_path) as name:
-        assert name is None
-    monkeypatch.delenv("SLURM_JOB_ID")
     monkeypatch.setenv(gpus.CHOSEN, "")
     with gpus.one("auto", tmp_path) as name:
         assert name is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_slurm_job_that_was_given_no_gpu_has_none(tmp_path):
+    (tmp_path / "nvidia0").touch()
+    assert gpus.visible({gpus.SLURM_JOB: "7"}, tmp_path) == []
+    assert gpus.visible({gpus.SLURM_JOB: "7", gpus.CHOSEN: "0"}, tmp_path) == ["0"]
+
+
+def test_a_gpu_that_is_let_go_leaves_nothing_behind(machine, tmp_path):
+    with gpus.one("auto", tmp_path):
+        assert len(list(tmp_path.iterdir())) == 1
     assert not list(tmp_path.iterdir())
 
 
