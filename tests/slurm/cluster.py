@@ -1,4 +1,4 @@
-"""A private Slurm of one node in one folder: munged, slurmctld and slurmd, with pretended processors and GPUs.
+"""A private Slurm of two nodes in one folder: munged, slurmctld and a slurmd each, with pretended processors and GPUs.
 
 Nothing outside the folder is read or written, so the machine's own Slurm, if there is one, is not touched, and any user
 can start it.
@@ -17,8 +17,8 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
-# slurmd counts a GPU only where it has a device file, and any device file will do.
-DEVICES = ("/dev/null", "/dev/zero")
+# Each node's GPU: slurmd counts one only where it has a device file, and any device file will do.
+DEVICES = {"one": "/dev/null", "two": "/dev/zero"}
 
 CONFIGURATION = """\
 ClusterName=tests
@@ -30,13 +30,12 @@ CredType=cred/munge
 # A requeued job waits until its credential has expired: 120 seconds unless said otherwise.
 AuthInfo=socket={root}/munge.socket,cred_expire=5
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd.pid
+SlurmdPidFile={root}/slurmd-%n.pid
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool
+SlurmdSpoolDir={root}/spool-%n
 SlurmctldLogFile={root}/slurmctld.log
-SlurmdLogFile={root}/slurmd.log
+SlurmdLogFile={root}/slurmd-%n.log
 MailProg=/bin/true
 MpiDefault=none
 # Job processes are found by their group: no control groups are needed, as in a container.
@@ -45,18 +44,26 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
-# The node may have more than the machine.
+# Who may have the GPU at once takes it from whoever has it, and that job goes back into the queue.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+# The nodes may have more than the machine.
 SlurmdParameters=config_overrides
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
 MinJobAge=3600
 KillWait=2
+# A node that does not answer for so long is lost, and its jobs go back into the queue.
+SlurmdTimeout=5
 ReturnToService=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:{gpus} State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName=one NodeAddr=127.0.0.1 Port={port_one} CPUs=4 RealMemory=64000 Gres=gpu:pretended:1 Weight=1 State=UNKNOWN
+NodeName=two NodeAddr=127.0.0.1 Port={port_two} CPUs=4 RealMemory=64000 Gres=gpu:pretended:1 Weight=2 State=UNKNOWN
+PartitionName=main Nodes=ALL PriorityTier=1 Default=YES MaxTime=INFINITE State=UP
+PartitionName=second Nodes=two PriorityTier=1 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=INFINITE State=UP
 """
 
 
@@ -91,6 +98,36 @@ class Cluster:
         """The state of every job there ever was, by its number."""
         return dict(line.split() for line in self.ask("squeue", "-h", "--states=all", "-o", "%A %T").splitlines())
 
+    def node(self, job: str) -> str:
+        """Where a job runs."""
+        return self.ask("squeue", "-h", "-j", job, "-o", "%N")
+
+    @contextlib.contextmanager
+    def lost(self, node: str, job: str):
+        """Have the power of a node fail on which a job runs; it comes back at the end of `with`."""
+        daemon = self.daemons.pop(f"slurmd-{node}")
+        daemon.kill()
+        daemon.wait()
+        for process in self._processes(job):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        yield
+        self._start_node(node)
+
+    def _processes(self, job: str) -> list[int]:
+        """The processes of a job: first those that watch over it, which would tell of the end of the others."""
+        watching, watched = [], []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                environment = (process / "environ").read_bytes().split(b"\0")
+                if f"SLURM_CONF={self.root}/slurm.conf".encode() not in environment:
+                    continue
+                if (process / "cmdline").read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                    watching.append(int(process.name))
+                elif f"SLURM_JOB_ID={job}".encode() in environment:
+                    watched.append(int(process.name))
+        return watching + watched
+
     def __enter__(self) -> "Cluster":
         try:
             self._configure()
@@ -103,15 +140,16 @@ class Cluster:
             )
             wait_for(socket_path.exists, "munge's socket")
             self._start("slurmctld", "-D", "-f", str(self.root / "slurm.conf"))
-            self._start("slurmd", "-D", "-f", str(self.root / "slurm.conf"), "-N", self.host)
-            wait_for(self._idle, "the node")
+            for node in DEVICES:
+                self._start_node(node)
+            wait_for(self._idle, "the nodes")
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_) -> None:
-        if "slurmd" in self.daemons:
+        if len(self.daemons) > 2:
             with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
                 self.ask("scancel", "--user", self.user)
                 wait_for(lambda: not self.ask("squeue", "-h"), "the last job's end", 15)
@@ -125,16 +163,16 @@ class Cluster:
         self.daemons.clear()
 
     def _configure(self) -> None:
-        self.host = socket.gethostname().split(".")[0]
-        for name in ("state", "spool", "bin"):
+        for name in ("state", "bin"):
             (self.root / name).mkdir()
         key = self.root / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        ports = dict(zip(("controller_port", "node_port"), free_ports(2), strict=True))
-        about = {"root": self.root, "host": self.host, "user": self.user, "gpus": len(DEVICES)}
+        ports = dict(zip(("controller_port", "port_one", "port_two"), free_ports(3), strict=True))
+        about = {"root": self.root, "host": socket.gethostname().split(".")[0], "user": self.user}
         (self.root / "slurm.conf").write_text(CONFIGURATION.format(**about, **ports))
-        (self.root / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in DEVICES))
+        lines = [f"NodeName={node} Name=gpu Type=pretended File={device}\n" for node, device in DEVICES.items()]
+        (self.root / "gres.conf").write_text("".join(lines))
         # Read although nothing uses control groups; finding out which there are fails in a container.
         (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         for name in PROGRAMS[3:]:
@@ -144,9 +182,13 @@ class Cluster:
             program.write_text(f'#!/bin/sh\nSLURM_CONF={self.root}/slurm.conf exec {real} "$@"\n')
             program.chmod(0o755)
 
-    def _start(self, *command: str) -> None:
-        with open(self.root / f"{command[0]}.out", "wb") as output:
-            self.daemons[command[0]] = subprocess.Popen(
+    def _start_node(self, node: str) -> None:
+        self._start("slurmd", "-D", "-f", str(self.root / "slurm.conf"), "-N", node, name=f"slurmd-{node}")
+
+    def _start(self, *command: str, name: str | None = None) -> None:
+        name = name or command[0]
+        with open(self.root / f"{name}.out", "wb") as output:
+            self.daemons[name] = subprocess.Popen(
                 command,
                 env=self.environment(),
                 cwd=self.root,
@@ -164,7 +206,7 @@ class Cluster:
                 said = log.read_text() if log.exists() else ""
                 raise RuntimeError(f"{name} ended:\n{said}{(self.root / f'{name}.out').read_text()}")
         with contextlib.suppress(RuntimeError):
-            return self.ask("sinfo", "-h", "-N", "-o", "%T") == "idle"
+            return set(self.ask("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}
         return False
 
 
@@ -181,7 +223,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def wait_for(condition, what: str, seconds: float = 60.0):
+def wait_for(condition, what: str, seconds: float = 180.0):
     """The condition's first true value; TimeoutError with `what` if there is none."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

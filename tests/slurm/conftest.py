@@ -15,11 +15,11 @@ from studies import COPIED, ROOT, Study, lay_out
 HERE = Path(__file__).parent
 
 # One network of chen2019 on digits, one attack.
-EXPERIMENTS = ("mnist", "cifar10", "cifar100", "tiny-imagenet", "mnist-at", "cifar10-at")
+EXPERIMENTS = yaml.safe_load((ROOT / "workflow/papers/chen2019.yaml").read_text())["experiments"]
 SHRUNKEN = {
     "rows": {name: [] for name in EXPERIMENTS} | {"mnist": ["XE"]},
     "attacked": {"mnist": ["fgsm 0.2"]},
-    "audited": {"mnist": [], "mnist-at": []},
+    "audited": {name: [] for name in EXPERIMENTS},
     "training": {"mnist": {"epochs": 3}},
 }
 
@@ -104,6 +104,20 @@ class SlurmStudy(Study):
         """What training goes on from, as soon as it has been written."""
         return wait_for(lambda: next(self.folder.glob("results/runs/*/state.safetensors"), None), "a training's state")
 
+    def pause(self) -> set[int]:
+        """Have the training stand still, so that it does not end before the test is ready; gives its process."""
+        found = wait_for(self.trainings, "a training")
+        for process in found:
+            os.kill(process, signal.SIGSTOP)
+        return set(found)
+
+    def gone_on(self, before: set[int]) -> set[int]:
+        """The process that goes on, from a state, with the training that `before` was ended in; it stands still."""
+        wait_for(lambda: set(self.trainings()) - before, "a training again")
+        log = next(self.folder.glob("logs/train/*.log"))
+        wait_for(lambda: "going on after epoch" in log.read_text(), "the training to go on")
+        return self.pause()
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
@@ -142,9 +156,10 @@ def overtime(prepared, tmp_path_factory):
     """A training under a limit of a minute that stands still; it is submitted first and judged last."""
     made = SlurmStudy(prepared.copy(tmp_path_factory.mktemp("overtime") / "study").folder, prepared.cluster)
     made.configure(training={"mnist": {"epochs": 10_000}})
-    submitted = made.submit("--until", "train", "--retries", "0", "--set-resources", "train:runtime=1", "train:gpu=1")
-    made.state()
-    for process in made.trainings():
-        os.kill(process, signal.SIGSTOP)
-    yield submitted
-    submitted.stop()
+    asked = ("train:runtime=1", "train:gpu=1", "train:slurm_partition=second")
+    submitted = made.submit("--until", "train", "--retries", "0", "--set-resources", *asked)
+    try:
+        made.pause()
+        yield submitted
+    finally:
+        submitted.stop()

@@ -1,7 +1,9 @@
 """`snakemake --profile slurm` on a real Slurm: what ends well, what fails, and what is killed."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.usefixtures("overtime")]
 
-LONG = {"mnist": {"epochs": 40}}
+LONG = {"mnist": {"epochs": 100}}
 
 
 def numbers(submitted) -> list[str]:
@@ -31,7 +33,12 @@ def sentences(submitted) -> list[str]:
     return [line for line in submitted.said().splitlines() if line.startswith("robustloss: ")]
 
 
-def test_a_study_from_its_data_to_its_manifest(study):
+def test_a_study_from_its_data_to_its_manifest_as_a_site_has_set_it(study):
+    """With the lines of the profile that a site edits: its partition, its account, the model of its GPUs."""
+    profile = "slurm/config.yaml"
+    study.edit(profile, "# slurm_partition: gpu", "slurm_partition: main")
+    study.edit(profile, "# slurm_account: lab", "slurm_account: lab")
+    study.edit(profile, "# gpu_model: a100", "gpu_model: pretended")
     submitted = study.submit("--", "results/papers/chen2019/manifest.json")
     assert submitted.end() == 0, submitted.said()
     assert (study.folder / "results/papers/chen2019/manifest.json").exists()
@@ -41,7 +48,8 @@ def test_a_study_from_its_data_to_its_manifest(study):
     assert len(found) == 3
     assert {study.cluster.jobs()[number] for number in found} == {"COMPLETED"}
     described = [study.cluster.ask("scontrol", "show", "job", number) for number in found]
-    assert all("gres:gpu:1" in text for text in described)
+    for text in described:
+        assert {"TresPerJob=gres:gpu:pretended:1", "Partition=main", "Account=lab"} <= set(text.split())
     assert "TimeLimit=00:10:00" in described[0]
 
 
@@ -63,19 +71,24 @@ def test_a_job_over_its_memory_is_repeated_with_more_and_then_told(study):
     assert "ended a job that needed more memory than it had asked for" in sentences(submitted)[-1]
 
 
-def test_preempted_and_cancelled_in_mid_training(study, tmp_path):
-    """A requeued job and the repetition of a cancelled one go on to the weights of an undisturbed training."""
+def test_a_training_that_is_preempted_loses_its_node_and_is_cancelled(study, tmp_path):
+    """It goes on from its last state each time, to the weights of an undisturbed training."""
     study.configure(training=LONG)
     submitted = study.submit("--until", "train")
-    first = running(study, submitted)
+    number = running(study, submitted)
     study.state()
-    study.cluster.ask("scontrol", "requeue", first)
-    log = wait_for(lambda: next(study.folder.glob("logs/train/*.log"), None), "the training's log")
-    wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), "the training to go on")
-    study.cluster.ask("scancel", running(study, submitted))
+    interrupted = study.pause()
+    urgent = ("--partition", "urgent", "--nodelist", study.cluster.node(number), "--gpus", "1", "--output", "/dev/null")
+    study.cluster.ask("sbatch", *urgent, "--wrap", "true")
+    interrupted = study.gone_on(interrupted)
+    with study.cluster.lost(study.cluster.node(number), number):
+        interrupted = study.gone_on(interrupted)
+    assert numbers(submitted) == [number]
+    study.cluster.ask("scancel", number)
+    for process in study.gone_on(interrupted):
+        os.kill(process, signal.SIGCONT)
     assert submitted.end() == 0, submitted.said()
     assert len(numbers(submitted)) == 2
-    assert "going on after epoch" in log.read_text()
     run = next(study.folder.glob("results/runs/*"))
     undisturbed = train_again(study, run, tmp_path)
     found = load_file(next(run.glob("weights/*")))
