@@ -2,7 +2,7 @@
 
 Each plan is a dry run in a process of its own, in a copy of the repository without results, so that every job is due.
 Where others use the machine too, processor time is the steadier measure. Goals: the paper scale of all four papers in
-10 seconds and 1 GB; 2,000 runs with 10 attacks each in 60 seconds.
+10 seconds and 1 GB, as it is and for Slurm; 2,000 runs with 10 attacks each in 60 seconds.
 
     python tests/benchmarks/planning.py
 """
@@ -23,14 +23,15 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests")]
 
-from studies import lay_out  # noqa: E402
+from studies import COPIED, lay_out  # noqa: E402
 
 from robustloss import files  # noqa: E402
 from robustloss.progress import track  # noqa: E402
 from robustloss.provenance import Stopwatch  # noqa: E402
 
 RUNS, ATTACKS = 2000, 10
-GOALS = {"papers": {"seconds": 10, "bytes": 10**9}, "study": {"seconds": 60}}
+PAPERS = {"seconds": 10, "bytes": 10**9}
+GOALS = {"papers": PAPERS, "papers on slurm": PAPERS, "study": {"seconds": 60}}
 # Eight rows of chen2019 on MNIST with 250 seeds and ten of their attacks.
 ROWS = ("XE", "GCE 1/2", "GCE 1/3", "GCE 1/4", "GCE 1/5", "COT", "MMC", "I-SCE")
 STUDY = {
@@ -53,9 +54,9 @@ STUDY = {
 }
 
 
-def dry_run(folder: Path, *settings: str) -> dict:
-    """Jobs, seconds by the clock and of the processor, and peak memory of one dry run."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--nocolor", "--quiet", "rules", *settings]
+def snakemake(folder: Path, *arguments: str) -> tuple[str, dict]:
+    """What Snakemake says in `folder`, and its seconds by the clock and of the processor, and its peak memory."""
+    command = [sys.executable, "-m", "snakemake", "--nocolor", "--quiet", "rules", *arguments]
     output = folder / "said.txt"
     with open(output, "w") as stream:
         start = time.monotonic()
@@ -65,12 +66,17 @@ def dry_run(folder: Path, *settings: str) -> dict:
     said = output.read_text()
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{said[-2000:]}")
-    return {
-        "jobs": int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]),
+    return said, {
         "seconds": round(seconds, 2),
         "processor_seconds": round(used.ru_utime + used.ru_stime, 2),
         "peak_memory_bytes": used.ru_maxrss * 1024,
     }
+
+
+def dry_run(folder: Path, *arguments: str) -> dict:
+    """The number of jobs of a dry run, and what it takes."""
+    said, taken = snakemake(folder, "-n", *arguments)
+    return {"jobs": int(re.search(r"^total +(\d+)$", said, re.MULTILINE)[1]), **taken}
 
 
 def main() -> None:
@@ -81,10 +87,15 @@ def main() -> None:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lay_out(folder)
+        lay_out(folder, (*COPIED, "slurm"))
         study = folder / "study.yaml"
         study.write_text(yaml.safe_dump(STUDY))
-        cases = {"papers": ("--config", "scale=paper"), "study": ("--configfile", str(study))}
+        papers = ("--config", "scale=paper")
+        cases = {
+            "papers": papers,
+            "papers on slurm": ("--profile", "slurm", *papers),
+            "study": ("--configfile", str(study)),
+        }
         found = {}
         for case, settings in cases.items():
             rounds = [dry_run(folder, *settings) for _ in track(range(options.repeats), case)]
