@@ -199,9 +199,13 @@ def paper_results(wildcards):
     return runs.results(PLAN.manifests[wildcards.paper])
 
 
-# A page asks for them again: one that was lost after the manifest is made anew before the page, which it would fail.
-def page_results(wildcards):
-    return [] if SETTINGS["published"] else paper_results(wildcards)
+# What was lost after the manifest is made anew before the page, which it would fail. Until then the manifest asks for it:
+# to ask twice for thousands of results is a tenth of a plan's time.
+def lost_results(wildcards):
+    manifest = f"results/papers/{wildcards.paper}/manifest.json"
+    if SETTINGS["published"] or not os.path.exists(manifest):
+        return []
+    return [path for path in paper_results(wildcards) if not os.path.exists(path)]
 
 
 def sentences(logs):

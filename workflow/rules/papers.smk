@@ -47,7 +47,7 @@ rule manifest:
 
 rule paper:
     input:
-        ancient(page_results),
+        ancient(lost_results),
         notebook="notebooks/{paper}.ipynb",
         manifest="results/papers/{paper}/manifest.json",
         reference="data/reference/{paper}.csv",
