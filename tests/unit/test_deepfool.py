@@ -75,7 +75,27 @@ def test_piecewise_linear_network_is_crossed_near_its_exact_distance():
     assert ratio.min() > 1 - 1e-6
     # It adds up steps, each to the nearest boundary as it looks from where it stands: across a bend that is a detour.
     assert (ratio < 1.02).double().mean() >= 0.9
-    assert ratio.max() < 1.2
+    assert 1.02 < ratio.max() < 1.2
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_straightened_the_way_across_bends_has_the_exact_length(rounds):
+    model, images, labels, exact = rectified()
+    found = attack(model, images, labels, overshoot=0.001, straighten=rounds)
+    assert (predictions(model, found.images) != labels).all()
+    ratio = lengths(found.images, images) / exact
+    assert ratio.min() > 1 - 1e-6
+    assert ratio.max() < 1.02
+
+
+def test_straightening_only_ever_finds_what_is_nearer():
+    model, images, labels = digits(60)
+    bent, straight = (attack(model, images, labels, straighten=rounds) for rounds in (0, 2))
+    assert (predictions(model, straight.images) != labels).all()
+    before, after = (lengths(found.images, images) for found in (bent, straight))
+    assert (after <= before).all()
+    assert (after < before).any()
+    assert torch.equal(straight.queries, bent.queries + 4 * (bent.images != images).flatten(1).any(1))
 
 
 def test_classes_that_are_passed_over_are_not_the_nearest(monkeypatch):
@@ -222,6 +242,7 @@ def test_counts_are_those_of_the_network_itself():
         ({"overshoot": float("nan")}, "overshoot is a finite number from 0"),
         ({"candidates": 0}, "candidates is a whole number from 1"),
         ({"candidates": 5}, "candidates is from 1 to 4, as many as there are wrong classes, not 5"),
+        ({"straighten": -1}, "straighten is a whole number from 0"),
         ({"step": "exakt"}, "did you mean 'exact'"),
     ],
 )

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from robustloss import models
+from robustloss.models import squares
 from robustloss.models.quick import Convolution, Pooled, PooledConvolution, Pooling, quicken
+from robustloss.parallel import Team, WholeBatchNorm
 
 
 def both(layer, images):
@@ -29,10 +31,12 @@ def layer_weights(module):
 @pytest.mark.parametrize("padding", [0, 1, 2, (2, 0)], ids=str)
 @pytest.mark.parametrize(("channels", "side"), [(1, 4), (2, 2), (3, 2), (4, 2)])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
-def test_the_gradient_of_a_convolution_is_torchs(channels, side, padding, order, bias):
+@pytest.mark.parametrize("count", [3, 17], ids=["squares", "batch"])
+def test_the_gradient_of_a_convolution_is_torchs(channels, side, padding, order, bias, count, monkeypatch):
+    monkeypatch.setattr(squares, "WIDE", True)
     torch.manual_seed(0)
     layer = nn.Conv2d(channels, 5, (3, 5) if padding == (2, 0) else 5, padding=padding, bias=bias).double()
-    images = torch.rand(3, channels, 12, 4 * side, dtype=torch.float64).contiguous(memory_format=order)
+    images = torch.rand(count, channels, 12, 4 * side, dtype=torch.float64).contiguous(memory_format=order)
     assert isinstance(quicken(nn.Sequential(copy.deepcopy(layer)))[0], Convolution)
     for ours, theirs in both(layer.to(memory_format=order), images)[1]:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -145,3 +149,15 @@ def test_a_frozen_network_follows_the_one_that_is_trained():
     torch.testing.assert_close(after, model.eval()(images), rtol=1e-4, atol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.network.modules())
     assert not any(parameter.requires_grad for parameter in frozen.network.parameters())
+
+
+def test_a_normalisation_over_processes_is_folded_as_well():
+    torch.manual_seed(0)
+    spec = {"name": "resnet_cifar", "depth": 8, "mean": 0.5, "std": 0.25, "pretrained": "none"}
+    model = models.build(spec, 10, (32, 32, 3))
+    whole = Team(size=2).together(copy.deepcopy(model), torch.device("cpu"))
+    assert any(isinstance(module, WholeBatchNorm) for module in whole.modules())
+    frozen = models.Frozen(whole, "cpu").network
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+    images = torch.rand(4, 3, 32, 32)
+    torch.testing.assert_close(frozen(images), model.eval()(images), rtol=1e-4, atol=1e-4)

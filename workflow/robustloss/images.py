@@ -56,13 +56,14 @@ class Images:
         `rows` (n,) are positions in this split, best given on `indices.device`. With a `generator` the images are
         augmented at random.
         """
-        rows = self.indices[rows.to(self.indices.device)]
+        # For rows `index_select` takes a third of the time of brackets.
+        rows = self.indices.index_select(0, rows.to(self.indices.device))
         if self.augmentation is None or generator is None:
             pixels = self.pixels.index_select(0, rows)
         else:
             pixels = moved(self.pixels, rows, generator, **self.augmentation)
         pixels = pixels.to(self.device, non_blocking=True)
-        return _channels_first(pixels).float().div_(255), self.labels[rows.to(self.device)]
+        return _channels_first(pixels).float().div_(255), self.labels.index_select(0, rows.to(self.device))
 
     def batches(self, size: int):
         """The images in order, `size` at a time."""

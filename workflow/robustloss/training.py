@@ -160,7 +160,8 @@ def _update(spec, model, objective, optimizer, inputs, labels, share: float, tea
     features = losses.fine(features)
     value = share * objective(model.head(features), labels, features, model.head)
     value.backward()
-    team.add(*(parameter.grad for parameter in model.parameters() if parameter.grad is not None))
+    if team.size > 1:
+        team.add(*(parameter.grad for parameter in model.parameters() if parameter.grad is not None))
     optimizer.step()
     return value.detach()
 

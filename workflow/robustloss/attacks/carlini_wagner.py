@@ -1,5 +1,6 @@
 """Carlini and Wagner's attack for L2, with a binary search for its constant (Carlini and Wagner 2017, Section VI.A)."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -82,7 +83,9 @@ def perturb(
     """The nearest adversarial images met while minimising |x' - x|² + c max(z_y - max_{k != y} z_k, -confidence).
 
     With a `target` t (a class from 0, or "random", "second" or "least_likely" as in `targets`) it is the maximum of
-    max_{k != t} z_k - z_t and -confidence, and only the prediction t is a success. x' = (tanh(w) / 0.999 + 1) / 2, cut
+    max_{k != t} z_k - z_t and -confidence, and only the prediction t is a success. With the target "each" every wrong
+    class is one in turn, and the nearest success counts: without a target a descent follows the class that is the
+    strongest on its way, whose boundary need not be the nearest one. x' = (tanh(w) / 0.999 + 1) / 2, cut
     to [0, 1]: as in the paper, but for the factor, so that w starts exactly at x and pixels of 0 or 1 can move. Adam
     changes w `steps` times with `rate` for each of `search_steps` constants c, a sample's own: `first_constant`, ten
     times more until there is a success, and then the middle between the largest without and the smallest with one.
@@ -99,11 +102,31 @@ def perturb(
     highest = targets.highest(target, checks.check_inputs(model, images, labels))
     scores = network.forward(model, images, labels, highest)[1].detach()
     checks.check_clean(scores)
-    classes = labels if target is None else targets.choose(target, scores, labels, generator)
-    sought = (scores.argmax(1) == labels) & ((classes != labels) | (target is None))
     settings = Settings(model, -1 if target is None else 1, confidence, steps, rate, abort_early, highest)
+    right = scores.argmax(1) == labels
+    # A generator: only the nearest so far and the next are in memory.
+    searches = (
+        _search(settings, images, scores, classes, right & seeks, search_steps, first_constant)
+        for classes, seeks in _aims(target, scores, labels, generator)
+    )
+    found = functools.reduce(_nearer, searches)
+    aim = None if target in (None, "each") else found.classes
+    return Perturbed(found.images, found.iterations, found.iterations + 1, targets=aim)
+
+
+def _aims(target, scores, labels, generator) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The classes (N,) that are to lose, or with a target to win, one after the other, and who seeks them (N,)."""
+    if target is None:
+        return [(labels, torch.ones_like(labels, dtype=torch.bool))]
+    each = target == "each"
+    classes = targets.every(scores, labels).unbind(1) if each else [targets.choose(target, scores, labels, generator)]
+    return [(aim, aim != labels) for aim in classes]
+
+
+def _search(settings, images, scores, classes, sought, search_steps, first_constant) -> Results:
+    """The nearest successes in the descents for each sample's constants."""
     none = torch.full_like(margins.rounding(scores), torch.inf, dtype=images.dtype)
-    results = Results(classes, images.clone(), none, torch.zeros_like(sought), torch.zeros_like(labels))
+    results = Results(classes, images.clone(), none, torch.zeros_like(sought), torch.zeros_like(classes))
     constants, low, high = torch.full_like(none, first_constant), torch.zeros_like(none), none.clone()
     finite = scores.sum().isfinite()
     for _ in range(search_steps):
@@ -112,8 +135,19 @@ def perturb(
         low, high = torch.where(reached, low, constants), torch.where(reached, constants, high)
         constants = torch.where(high.isinf(), 10 * constants, (low + high) / 2)
     checks.check_finite(finite)
-    aims = None if target is None else classes
-    return Perturbed(results.images, results.iterations, results.iterations + 1, targets=aims)
+    return results
+
+
+def _nearer(one: Results, other: Results) -> Results:
+    """Of each sample the firm success, if one alone is, else the nearer; the steps of both."""
+    second = torch.where(one.firm == other.firm, other.distances < one.distances, other.firm)
+    return Results(
+        classes=torch.where(second, other.classes, one.classes),
+        images=torch.where(second.view(-1, 1, 1, 1), other.images, one.images),
+        distances=torch.where(second, other.distances, one.distances),
+        firm=one.firm | other.firm,
+        iterations=one.iterations + other.iterations,
+    )
 
 
 def _descend(settings, results, images, sought, constants):
@@ -235,4 +269,4 @@ def _check_settings(confidence, steps, rate, search_steps, first_constant, targe
     for name, value in (("rate", rate), ("first_constant", first_constant)):
         if not 0 < value < float("inf"):
             raise Problem(f"attack: {name} must be finite and above 0, not {value}")
-    targets.check(target)
+    targets.check(target, "each")

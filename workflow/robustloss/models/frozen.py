@@ -59,8 +59,8 @@ class Frozen:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        """Quick layers are as much a leaf as the ones they stand for."""
-        return isinstance(module, nn.Conv2d | nn.MaxPool2d) or super().is_leaf_module(module, name)
+        """Layers of our own are as much a leaf as the ones they stand for."""
+        return isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.BatchNorm2d) or super().is_leaf_module(module, name)
 
 
 def _normalised(model: nn.Module) -> bool:
