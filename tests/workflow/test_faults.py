@@ -86,3 +86,24 @@ def test_damaged_weights_are_named(study):
     weights = run / "weights/epoch-002.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
     assert "epoch-002.safetensors is damaged" in told(study.snakemake("--cores", "1", check=False))
+
+
+def test_a_paper_that_fails_leaves_the_report_of_the_others(study):
+    path = study.folder / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    # Nothing of chen2019 is trained: its page shows dashes.
+    settings["papers"].append("chen2019")
+    settings["chen2019"] = {"scales": {"demo": {"rows": {}}}}
+    path.write_text(yaml.safe_dump(settings))
+    reference = study.folder / "data/reference/chen2019.csv"
+    reference.write_text(reference.read_text().replace("value", "valeu", 1))
+    shutil.rmtree(study.folder / "results/report")
+    found = study.snakemake("--cores", "2", check=False)
+    assert "results/report/index.html shows what could be made of ding2025" in told(found)
+    assert "chen2019.csv" in found.stderr and "valeu" in found.stderr
+    page = (study.folder / "results/report/index.html").read_text()
+    assert "ding2025" in page and "chen2019" in page
+    reference.write_text(reference.read_text().replace("valeu", "value", 1))
+    assert study.scheduled().keys() == {"paper", "report"}
+    study.snakemake("--cores", "2")
+    assert study.scheduled() == {}

@@ -3,6 +3,7 @@ import gc
 import inspect
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -215,6 +216,19 @@ def sentences(logs):
     # Snakemake names a scheduler's own logs of failed jobs, but shows only the rules'.
     ends = "\n".join(Path(log).read_text(errors="replace") for log in SCHEDULER_LOG.findall(text) if Path(log).exists())
     return [*told, *(LIMIT.format(what) for what, signs in LIMITS.items() if any(sign in ends for sign in signs))]
+
+
+def rest_of_the_report():
+    """Write the pages of the papers that are there, which no rule does while one of them fails; and say so."""
+    there = [paper for paper in PLAN.manifests if Path(f"results/papers/{paper}/{paper}.html").exists()]
+    if not there:
+        return []
+    command = "report", "--results", "results", "--out", "results/report"
+    found = subprocess.run([sys.executable, "-m", "robustloss", *command], capture_output=True, text=True)
+    Path("logs/report.log").write_text(found.stdout + found.stderr, encoding="utf-8")
+    if found.returncode:
+        return [line for line in found.stderr.splitlines() if line.startswith("robustloss: ")]
+    return [f"robustloss: results/report/index.html shows what could be made of {', '.join(there)}"]
 
 
 SCHEDULER_LOG = re.compile(r"(\S+/slurm_logs/\S+\.log) \(check")
