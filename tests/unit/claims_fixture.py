@@ -15,7 +15,8 @@ def write(root: Path, rows: dict[str, list[dict]], claims: dict, data: str = "mn
     """Write trainings of chen2019's experiment `mnist` and a manifest with `claims`; the manifest's path.
 
     `rows` has a list of trainings per row, each with `clean` (images, bool: right) and `attacks` by label (images,
-    bool: robust); optionally `cross_entropy` (images), `l2` (images), `d_cc`, and `images`, the attacked ones' places.
+    bool: robust); optionally `labels`, `cross_entropy` and `l2` (images), `d_cc`, and `images`, the attacked ones'
+    places.
     """
     entries = {
         row: [_write_training(root, row, seed, training, data) for seed, training in enumerate(trainings)]
@@ -55,10 +56,10 @@ def _write_training(root: Path, row: str, seed: int, training: dict, data: str) 
 
 
 def _write_features(folder: Path, training: dict) -> None:
-    clean = training["clean"]
+    clean, labels = training["clean"], _labels(training)
     values = {
-        "labels": np.zeros(len(clean), np.int16),
-        "predictions": (~clean).astype(np.int16),
+        "labels": labels,
+        "predictions": labels + ~clean,
         "cross_entropy": training.get("cross_entropy", np.ones(len(clean))).astype(np.float32),
     }
     arrays = {f"{split}_{name}": array for split in SPLITS for name, array in values.items()}
@@ -67,13 +68,17 @@ def _write_features(folder: Path, training: dict) -> None:
 
 def _write_attack(folder: Path, training: dict, robust: np.ndarray) -> None:
     images = training.get("images", np.arange(len(robust)))
-    clean = training["clean"][images]
+    clean, labels = training["clean"][images], _labels(training)[images]
     arrays = {
         "index": images,
-        "labels": np.zeros(len(images), np.int64),
-        "clean_predictions": (~clean).astype(np.int16),
-        "adversarial_predictions": (~robust).astype(np.int16),
+        "labels": labels,
+        "clean_predictions": labels + ~clean,
+        "adversarial_predictions": labels + ~robust,
         "l2": training.get("l2", np.ones(len(images))).astype(np.float32),
     }
     outcomes.save(outcomes.outcomes_path(folder, 2), arrays)
     pd.DataFrame([{"epoch": 2}]).to_csv(folder / "epochs.csv", index=False)
+
+
+def _labels(training: dict) -> np.ndarray:
+    return training.get("labels", np.zeros(len(training["clean"]))).astype(np.int16)

@@ -390,6 +390,28 @@ def test_each_measure_reads_the_images_that_it_says(tmp_path):
         assert verdict.decisive.images == (280 if measure == "perturbation" else 400)
 
 
+@pytest.mark.parametrize("measure", ["accuracy", "robust accuracy"])
+def test_of_one_class_only_its_own_images_count(tmp_path, measure):
+    labels = np.arange(400) % 4
+    numbers = {"clean": right(400, 400), "labels": labels}
+    # All of the 40 images that one network gets right and the other does not are of class 2.
+    changed = (labels == 2) & right(160, 400)
+    base, other = network(bim=400) | numbers, network(bim=400) | numbers | {"clean": ~changed}
+    other["attacks"] = {"bim": ~changed}
+    for only, difference in {None: 0.1, 2: 0.4, 3: 0.0}.items():
+        settings = claim(measure=measure)["comparisons"][0] | ({} if only is None else {"class": only})
+        settings = settings if measure == "robust accuracy" else settings | {"attack": []}
+        stated = claim() | {"comparisons": [settings]}
+        path = claims_fixture.write(tmp_path, {"GCE": [base, base], "XE": [other, other]}, {"C1": stated})
+        for _ in range(2):
+            # The second time from what was kept of single images.
+            (verdict,) = claims.ledger(papers.load(path))
+            assert verdict.decisive.ours.mean == pytest.approx(difference, abs=1e-6)
+            assert verdict.decisive.images == (400 if only is None else 100)
+            for path_of_images in tmp_path.glob("**/samples/*.npz"):
+                path_of_images.unlink()
+
+
 def test_rows_that_were_attacked_on_other_images_are_compared_on_those_they_share(tmp_path):
     rows = two({"bim": 134}, {"bim": 0})
     images = np.arange(0, 400, 4)
@@ -586,6 +608,8 @@ def test_the_papers_claims_are_about_the_data_of_the_scale_paper(stated, name):
         ({"direction": "upwards"}, "direction: 'upwards' is not one of higher, lower"),
         ({"direction": "near", "tolerance": None}, "tolerance: None is not a number of points"),
         ({"rows": "XE"}, "unknown key 'rows'; did you mean 'row'?"),
+        ({"class": "3"}, "class: '3' is not a class, counted from 0"),
+        ({"measure": "d_cc", "class": 3}, "d_cc is of a whole training: leave 'class' out"),
         ({"measure": "accuracy lost", "attack": 1}, "attack: 1 is not the label of an attack"),
     ],
 )

@@ -34,8 +34,10 @@ class Side:
         absent = [label for label in self.attacks if not all(label in run.attacks for run in self.trained)]
         return f"{' and '.join(absent)} not run on {' and '.join(self.rows)}" if absent else ""
 
-    def samples(self, reader: Reader, measure: str, epochs: str) -> list[Sample]:
-        return [reader.sample(trained, measure, self.attacks, epochs) for trained in self.trained]
+    def samples(self, reader: Reader, settings: dict, epochs: str) -> list[Sample]:
+        """The numbers of images of each training that a comparison's `settings` ask for."""
+        what = settings["measure"], self.attacks, epochs, settings.get("class")
+        return [reader.sample(trained, *what) for trained in self.trained]
 
 
 def ledger(collection: Collection) -> list[Verdict]:
@@ -83,9 +85,9 @@ def _by_training(found: Comparison, sides: Sequence[Side]) -> Comparison:
 
 
 def _by_image(found: Comparison, reader: Reader, sides: Sequence[Side], judged: Sequence[Side]) -> Comparison:
-    measure, epochs = found.settings["measure"], found.settings.get("epochs", "last")
-    shares = measure in statements.SHARES
-    samples = [side.samples(reader, measure, epochs) for side in sides]
+    settings, epochs = found.settings, found.settings.get("epochs", "last")
+    shares = settings["measure"] in statements.SHARES
+    samples = [side.samples(reader, settings, epochs) for side in sides]
     images, values = _shared(samples)
     if len(images) < FEWEST:
         return replace(found, missing=f"only {len(images)} images to compare")
@@ -93,7 +95,7 @@ def _by_image(found: Comparison, reader: Reader, sides: Sequence[Side], judged: 
     if not judged:
         return found
     # Honest attacks are on the last epoch, so what is lost is lost there.
-    last, honest = ([side.samples(reader, measure, "last") for side in both] for both in (sides, judged))
+    last, honest = ([side.samples(reader, settings, "last") for side in both] for both in (sides, judged))
     first, second, honest_first, honest_second = _shared([*last, *honest])[1]
     return replace(
         found,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,7 @@ class Trained:
     attacks: dict[str, Path]
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """Numbers of images by their places in the split; NaN where an image has none."""
 
     images: np.ndarray
@@ -48,27 +48,30 @@ class Reader:
     kept: dict[tuple[str, ...], Sample] = field(default_factory=dict)
     known: dict[tuple[str, ...], Sample] = field(default_factory=dict)
 
-    def sample(self, trained: Trained, measure: str, attacks: Sequence[str], epochs: str) -> Sample:
+    def sample(
+        self, trained: Trained, measure: str, attacks: Sequence[str], epochs: str, only: int | None = None
+    ) -> Sample:
         """One run's `measure` of each image, a mean over its epochs or (`epochs` last) at the last one.
 
-        With several `attacks` an image counts as it does under the worst of them.
+        With several `attacks` an image counts as it does under the worst of them; with a class `only` its images do.
         """
         if not attacks:
-            return self._once(trained.features, measure, epochs, _clean)
-        samples = [self._once(trained.attacks[label], measure, epochs, _attacked) for label in attacks]
+            return self._once(trained.features, measure, epochs, only, _clean)
+        samples = [self._once(trained.attacks[label], measure, epochs, only, _attacked) for label in attacks]
         images, values = aligned(samples)
         worst = values.max(axis=0) if measure in ("error", "accuracy lost") else values.min(axis=0)
         return Sample(images, worst)
 
-    def _once(self, folder: Path, measure: str, epochs: str, read: Callable) -> Sample:
-        key = (folder.relative_to(self.root).as_posix(), measure, epochs)
+    def _once(self, folder: Path, measure: str, epochs: str, only: int | None, read: Callable) -> Sample:
+        what = measure if only is None else f"{measure} of class {only}"
+        key = (folder.relative_to(self.root).as_posix(), what, epochs)
         if key not in self.known:
             numbers = sorted(set(stored(folder / "epochs.csv")["epoch"]))
             chosen = numbers if epochs == "mean" else numbers[-1:]
             if key in self.kept and not any(outcomes.outcomes_path(folder, number).exists() for number in chosen):
                 self.known[key] = self.kept[key]
             else:
-                images, values = aligned([read(_outcomes(folder, number), measure) for number in chosen])
+                images, values = aligned([read(_outcomes(folder, number), measure, only) for number in chosen])
                 self.known[key] = Sample(images, values.mean(axis=0))
         return self.known[key]
 
@@ -129,7 +132,7 @@ def aligned(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
     return images, np.stack([sample.values[np.searchsorted(sample.images, images)] for sample in samples])
 
 
-def _clean(found: dict[str, np.ndarray], measure: str) -> Sample:
+def _clean(found: dict[str, np.ndarray], measure: str, only: int | None) -> Sample:
     split = SPLITS[measure]
     labels = found[f"{split}_labels"]
     if measure == "cross-entropy":
@@ -137,10 +140,10 @@ def _clean(found: dict[str, np.ndarray], measure: str) -> Sample:
     else:
         right = found[f"{split}_predictions"] == labels
         values = (right if measure == "accuracy" else ~right).astype(float)
-    return Sample(np.arange(len(labels)), values)
+    return _of_class(Sample(np.arange(len(labels)), values), labels, only)
 
 
-def _attacked(found: dict[str, np.ndarray], measure: str) -> Sample:
+def _attacked(found: dict[str, np.ndarray], measure: str, only: int | None) -> Sample:
     """A perturbation's L2 norm counts where the image was right, and is not any more."""
     clean = found["clean_predictions"] == found["labels"]
     robust = clean & (found["adversarial_predictions"] == found["labels"])
@@ -151,4 +154,8 @@ def _attacked(found: dict[str, np.ndarray], measure: str) -> Sample:
         "accuracy lost": clean & ~robust,
         "perturbation": np.where(clean & ~robust, found["l2"], np.nan),
     }[measure]
-    return Sample(found["index"], values.astype(float))
+    return _of_class(Sample(found["index"], values.astype(float)), found["labels"], only)
+
+
+def _of_class(sample: Sample, labels: np.ndarray, only: int | None) -> Sample:
+    return sample if only is None else Sample(*(numbers[labels == only] for numbers in sample))

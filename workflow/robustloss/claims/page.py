@@ -115,7 +115,7 @@ def _numbers(comparison: Comparison) -> dict:
     experiment = settings["experiment"]
     return {
         "data": settings["data"],
-        "measure": settings["measure"],
+        "measure": _measured(settings),
         "attack": settings.get("attack", NOTHING),
         "honest_attack": _joined(settings["honest"]) if "honest" in settings else NOTHING,
         "experiment": experiment,
@@ -154,6 +154,10 @@ def _covers(comparison: Comparison) -> str | float:
 def _shown(value: float, settings: dict) -> float:
     unit = UNITS[settings["measure"]]
     return 100 * value if unit == "points" else math.exp(value) if unit == "times" else value
+
+
+def _measured(settings: dict) -> str:
+    return settings["measure"] + (f" of class {settings['class'] + 1}" if "class" in settings else "")
 
 
 def _joined(value: str | list[str]) -> str:
@@ -198,7 +202,7 @@ def _compared(settings: dict, numbers: dict) -> str:
     under = f" under {settings['attack']}" if "attack" in settings else ""
     other = f" of {settings['against_experiment']}" if "against_experiment" in settings else ""
     rows = f"{numbers['row']} against {numbers['against']}{other}"
-    return f"{settings['experiment']}: {settings['measure']}{under}, {rows}, claimed {settings['direction']}"
+    return f"{settings['experiment']}: {_measured(settings)}{under}, {rows}, claimed {settings['direction']}"
 
 
 def text(unit: str, value: float, low: float = NOTHING, high: float = NOTHING) -> str:

@@ -32,5 +32,7 @@ def check(where: str, comparison: dict) -> None:
     for key, needed in NEEDED.items():
         if key in comparison and needed not in comparison:
             raise Problem(f"{where}: '{key}' goes with '{needed}': name one or leave it out")
+    if "class" in comparison and measure in RATIOS:
+        raise Problem(f"{where}: {measure} is of a whole training: leave 'class' out")
     if "tolerance" not in comparison and (direction in BOUNDED or "published" in comparison):
         raise Problem(f"{where}: the key 'tolerance' is missing: {direction} needs it, and so does a published value")
