@@ -215,9 +215,15 @@ def lost_results(wildcards):
     return [path for path in paper_results(wildcards) if not os.path.exists(path)]
 
 
-def sentences(logs):
-    """What jobs had to tell the user, and what a scheduler ended them for, each once."""
+def last_lines(logs):
+    """What a user who sees nothing else should know of a failure."""
     text = "\n".join(Path(log).read_text(encoding="utf-8") for log in logs)
+    # Who stops the workflow wants it to stop.
+    return [*([] if STOPPED in text else rest_of_the_report()), *sentences(text)]
+
+
+def sentences(text):
+    """What jobs had to tell the user, and what a scheduler ended them for, each once."""
     told = dict.fromkeys(line for line in text.splitlines() if line.startswith("robustloss: "))
     # Snakemake names a scheduler's own logs of failed jobs, but shows only the rules'.
     ends = "\n".join(Path(log).read_text(errors="replace") for log in SCHEDULER_LOG.findall(text) if Path(log).exists())
@@ -231,12 +237,12 @@ def rest_of_the_report():
         return []
     command = "report", "--results", "results", "--out", "results/report"
     found = subprocess.run([sys.executable, "-m", "robustloss", *command], capture_output=True, text=True)
-    Path("logs/report.log").write_text(found.stdout + found.stderr, encoding="utf-8")
     if found.returncode:
         return [line for line in found.stderr.splitlines() if line.startswith("robustloss: ")]
     return [f"robustloss: results/report/index.html shows what could be made of {', '.join(there)}"]
 
 
+STOPPED = "Terminating processes on user request"
 SCHEDULER_LOG = re.compile(r"(\S+/slurm_logs/\S+\.log) \(check")
 LIMITS = {"memory": ("exceeded memory limit", "oom_kill", "oom-kill"), "time": ("DUE TO TIME LIMIT",)}
 LIMIT = "robustloss: the scheduler ended a job that needed more {} than it had asked for: see docs/cluster.md"
