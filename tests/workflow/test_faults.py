@@ -93,7 +93,7 @@ def test_a_paper_that_fails_leaves_the_report_of_the_others(study):
     settings = yaml.safe_load(path.read_text())
     # Nothing of chen2019 is trained: its page shows dashes.
     settings["papers"].append("chen2019")
-    settings["chen2019"] = {"scales": {"demo": {"rows": {}}}}
+    settings["chen2019"] = {"scales": {"demo": {"rows": {"mnist": [], "mnist-at": []}}}}
     path.write_text(yaml.safe_dump(settings))
     reference = study.folder / "data/reference/chen2019.csv"
     reference.write_text(reference.read_text().replace("value", "valeu", 1))
