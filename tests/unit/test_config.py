@@ -209,6 +209,11 @@ def test_a_scale_may_run_some_of_an_experiment_s_attacks(settings):
     assert "attacked: there is no 'tabel3'; did you mean" in refused(settings, demo(attacked={"tabel3": ["pgd"]}))
 
 
+def test_experiments_with_seeds_of_their_own_are_the_paper_s(settings):
+    assert "seeded: there is no 'tabel3'; did you mean" in refused(settings, demo(seeded={"tabel3": [0]}))
+    assert "seeded.table3.0: 'one' is not a whole number from 0" in refused(settings, demo(seeded={"table3": ["one"]}))
+
+
 def test_optimizers_take_their_own_settings(settings):
     adam = demo(training={"default": {"optimizer": {"name": "adam"}}})
     assert "unknown key 'momentum'" in refused(settings, adam)

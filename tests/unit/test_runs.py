@@ -79,6 +79,23 @@ def test_a_seed_added_is_new_runs_only(base):
     assert set(planned(seeds=[0, 1]).runs) > set(base.runs)
 
 
+def test_an_experiment_may_have_seeds_of_its_own(base):
+    scale = {"seeds": [0, 1], "seeded": {"table4": [3]}}
+    found = planned({"scales": {"demo": scale}})
+    trained = found.manifests["ding2025"]["rows"]
+    assert {run["seed"] for run in trained["table3"]["1"]} == {0, 1}
+    assert {run["seed"] for row in trained["table4"].values() for run in row} == {3}
+    # What a user asks for goes before what a paper says.
+    asked = planned({"scales": {"demo": scale}}, seeds=[5]).manifests["ding2025"]["rows"]["table4"]
+    assert {run["seed"] for row in asked.values() for run in row} == {5}
+
+
+def test_what_figures_show_of_one_network_is_measured_of_a_row_s_first_alone():
+    rows = planned(papers=["chen2019"], seeds=[4, 2]).manifests["chen2019"]["rows"]["mnist"]
+    assert [("figure1 MNIST" in run.get("measured", {})) for run in rows["XE"]] == [True, False]
+    assert [run["seed"] for run in rows["XE"]] == [4, 2]
+
+
 def test_second_training_takes_another_seed(base):
     specs = {label: json.loads(base.runs[run[0]]) for label, run in names(base).items()}
     assert specs["5"] | {"seed": 0} == specs["5(2)"] | {"seed": 0}

@@ -241,6 +241,8 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
         _check_plugin(f"{where}.networks.{name}", "models", network)
         if head := network.get("head"):
             _check_plugin(f"{where}.networks.{name}.head", "heads", head)
+    for name in scale.get("seeded", {}):
+        _known(f"{where}.seeded", name, paper["experiments"])
     for name, labels in scale.get("rows", {}).items():
         _known(f"{where}.rows", name, paper["experiments"])
         for label in labels:

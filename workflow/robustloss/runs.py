@@ -106,7 +106,6 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
 
     if "counts" in paper:
         result.counted[paper["paper"]] = data[paper["counts"]]
-    seeds = settings.get("seeds", scale["seeds"])
     manifest = {
         "paper": paper["paper"],
         "title": paper["title"],
@@ -114,7 +113,7 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         "doi": paper["doi"],
         "scale": settings["scale"],
         "reference": f"data/reference/{paper['paper']}.csv",
-        "seeds": seeds,
+        **_seeds(settings, scale),
         "data": {name: f"data/prepared/{prepared}" for name, prepared in data.items()},
         "objectives": {name: plain(objective) for name, objective in sorted(paper["objectives"].items())},
         "figures": paper["figures"],
@@ -128,9 +127,17 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         labels = manifest["labels"][name] = {}
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
-            chosen = seeds if label in wanted else []
-            rows[label] = [_plan_run(result, study, name, label, partial(train, seed=seed)) for seed in chosen]
+            chosen = manifest.get("seeded", {}).get(name, manifest["seeds"]) if label in wanted else []
+            trained = [partial(train, seed=seed) for seed in chosen]
+            rows[label] = [_plan_run(result, study, name, label, each, each is trained[0]) for each in trained]
     return manifest
+
+
+def _seeds(settings: dict, scale: dict) -> dict:
+    """The user's `seeds`, else the scale's, and `seeded`, the experiments that have others there."""
+    if "seeds" in settings:
+        return {"seeds": settings["seeds"]}
+    return {key: scale[key] for key in ("seeds", "seeded") if key in scale}
 
 
 def _label(row: dict, objectives: dict) -> str:
@@ -168,8 +175,11 @@ def add_data(result: Plan, name: str, spec: dict, data_root: str) -> None:
         result.raw_of[name] = f"data/raw/{raw}"
 
 
-def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callable) -> dict:
-    """A row's run and what is measured of it, as the manifest lists them; `trained` plans a row's run by experiment."""
+def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callable, first: bool) -> dict:
+    """A row's run and what is measured of it, as the manifest lists them; `trained` plans a row's run by experiment.
+
+    Figures that show one network show the row's `first`.
+    """
     paper, scale = study.paper, study.scale
     experiment = paper["experiments"][name]
     row = experiment["rows"][label]
@@ -198,7 +208,7 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callab
     wanted = {
         figure: _plan_measurement(result, plain(settings["measure"]), spec)
         for figure, settings in paper["figures"].items()
-        if "measure" in settings and settings["experiment"] == name and label in settings["rows"]
+        if first and "measure" in settings and settings["experiment"] == name and label in settings["rows"]
     }
     if wanted:
         entry["measured"] = {figure: f"{directory}/measured/{planned}" for figure, planned in wanted.items()}
