@@ -40,7 +40,7 @@ def test_conda_has_everything_that_a_job_needs():
     assert names - {"python"} == wanted(TESTS_BELOW) - around_jobs
 
 
-def test_the_container_installs_what_pip_pins_and_nothing_else():
+def test_the_container_installs_what_pip_pins_and_git():
     recipe = (ENVS / "robustloss.def").read_text()
     dependencies = yaml.safe_load((ENVS / "robustloss.yaml").read_text())["dependencies"]
     python = next(item.split("=")[1] for item in dependencies if item.startswith("python="))
@@ -50,7 +50,8 @@ def test_the_container_installs_what_pip_pins_and_nothing_else():
     installed = re.findall(r"pip install (.*)$", recipe, re.M)
     assert [words.split()[-2:] for words in installed] == [["-r", target]]
     assert "--require-hashes" in installed[0]
-    assert "apt-get" not in recipe
+    assert re.findall(r"apt-get install --yes --no-install-recommends (.*?) &&", recipe) == ["git"]
+    assert recipe.count(" install ") == 2
 
 
 def test_every_wanted_package_is_pinned_with_hashes():
