@@ -209,6 +209,12 @@ def test_a_scale_may_run_some_of_an_experiment_s_attacks(settings):
     assert "attacked: there is no 'tabel3'; did you mean" in refused(settings, demo(attacked={"tabel3": ["pgd"]}))
 
 
+def test_rows_that_a_scale_does_not_attack_are_the_paper_s(settings):
+    assert "unattacked.table3: there is no '55'; did you mean '5'?" in refused(
+        settings, demo(unattacked={"table3": ["55"]})
+    )
+
+
 def test_experiments_with_seeds_of_their_own_are_the_paper_s(settings):
     assert "seeded: there is no 'tabel3'; did you mean" in refused(settings, demo(seeded={"tabel3": [0]}))
     assert "seeded.table3.0: 'one' is not a whole number from 0" in refused(settings, demo(seeded={"table3": ["one"]}))

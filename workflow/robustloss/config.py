@@ -243,14 +243,11 @@ def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
             _check_plugin(f"{where}.networks.{name}.head", "heads", head)
     for name in scale.get("seeded", {}):
         _known(f"{where}.seeded", name, paper["experiments"])
-    for name, labels in scale.get("rows", {}).items():
-        _known(f"{where}.rows", name, paper["experiments"])
-        for label in labels:
-            _known(f"{where}.rows.{name}", label, paper["experiments"][name]["rows"])
-    for name, labels in scale.get("audited", {}).items():
-        _known(f"{where}.audited", name, paper["experiments"])
-        for label in labels:
-            _known(f"{where}.audited.{name}", label, paper["experiments"][name]["rows"])
+    for key in ("rows", "unattacked", "audited"):
+        for name, labels in scale.get(key, {}).items():
+            _known(f"{where}.{key}", name, paper["experiments"])
+            for label in labels:
+                _known(f"{where}.{key}.{name}", label, paper["experiments"][name]["rows"])
     for name, audit in scale.get("audits", {}).items():
         _known(f"{where}.audits", name, paper.get("audits", {}))
         check(paper["audits"][name] | audit, "paper", f"{where}.audits.{name}", folder, part="audit")

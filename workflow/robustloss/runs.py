@@ -191,6 +191,8 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callab
     directory = f"results/runs/{run}"
     features = name_of("features", {}, *naming.features_modules(spec["model"]))
     attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
+    if label in scale.get("unattacked", {}).get(name, []):
+        attacked = []
     attacks = {
         attack: _plan_attack(result, study, study.scaled["attacks"][attack], row, run, spec, train)
         for attack in sorted(attacked)
