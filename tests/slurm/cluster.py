@@ -1,5 +1,7 @@
 """A private Slurm of two nodes in one folder: munged, slurmctld and a slurmd each, with pretended processors and GPUs.
 
+Jobs are accounted for in a database, as at most sites, and refused unless they belong to an account of their user's.
+
 Nothing outside the folder is read or written, so the machine's own Slurm, if there is one, is not touched, and any user
 can start it.
 """
@@ -15,7 +17,10 @@ import subprocess
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
+from accounting import Accounting
+
+SERVERS = ("munged", "slurmctld", "slurmd", *Accounting.PROGRAMS)
+CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr")
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # Each node's GPU: slurmd counts one only where it has a device file, and any device file will do.
 DEVICES = {"one": "/dev/null", "two": "/dev/zero"}
@@ -55,7 +60,12 @@ KillWait=2
 # A node that does not answer for so long is lost, and its jobs go back into the queue.
 SlurmdTimeout=5
 ReturnToService=2
-AccountingStorageType=accounting_storage/none
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={accounting_port}
+# munge's socket again, which is not taken from AuthInfo here.
+AccountingStoragePass={root}/munge.socket
+AccountingStorageEnforce=associations
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
@@ -73,12 +83,13 @@ class Cluster:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.user = pwd.getpwuid(os.getuid()).pw_name
+        self.accounting = Accounting(root, self.user)
         self.daemons: dict[str, subprocess.Popen] = {}
 
     @staticmethod
     def missing() -> list[str]:
         """The programs that are not installed."""
-        return [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM)]
+        return [name for name in SERVERS + CLIENTS if not shutil.which(name, path=SYSTEM)]
 
     def environment(self) -> dict[str, str]:
         """This process's, with this cluster's programs before the machine's."""
@@ -97,6 +108,12 @@ class Cluster:
     def jobs(self) -> dict[str, str]:
         """The state of every job there ever was, by its number."""
         return dict(line.split() for line in self.ask("squeue", "-h", "--states=all", "-o", "%A %T").splitlines())
+
+    def accounted(self, job: str) -> tuple[str, str] | None:
+        """The account and the state of an ended job in the database, which hears of them seconds later."""
+        asked = ("--jobs", job, "--allocations", "--noheader", "--parsable2", "--format=Account,State,End")
+        account, state, end = (self.ask("sacct", *asked) or "||Unknown").split("|")
+        return None if end == "Unknown" else (account, state)
 
     def node(self, job: str) -> str:
         """Where a job runs."""
@@ -139,6 +156,7 @@ class Cluster:
                 *(f"--seed-file={self.root}/munge.seed", "--num-threads=2"),
             )
             wait_for(socket_path.exists, "munge's socket")
+            self._start_accounting()
             self._start("slurmctld", "-D", "-f", str(self.root / "slurm.conf"))
             for node in DEVICES:
                 self._start_node(node)
@@ -149,7 +167,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_) -> None:
-        if len(self.daemons) > 2:
+        if "slurmctld" in self.daemons:
             with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
                 self.ask("scancel", "--user", self.user)
                 wait_for(lambda: not self.ask("squeue", "-h"), "the last job's end", 15)
@@ -168,19 +186,29 @@ class Cluster:
         key = self.root / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        ports = dict(zip(("controller_port", "port_one", "port_two"), free_ports(3), strict=True))
+        names = ("controller_port", "accounting_port", "port_one", "port_two")
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
         about = {"root": self.root, "host": socket.gethostname().split(".")[0], "user": self.user}
         (self.root / "slurm.conf").write_text(CONFIGURATION.format(**about, **ports))
+        self.accounting.configure(about["host"], ports["accounting_port"])
         lines = [f"NodeName={node} Name=gpu Type=pretended File={device}\n" for node, device in DEVICES.items()]
         (self.root / "gres.conf").write_text("".join(lines))
         # Read although nothing uses control groups; finding out which there are fails in a container.
         (self.root / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
-        for name in PROGRAMS[3:]:
+        for name in CLIENTS:
             # Jobs start job steps without SLURM_CONF in their environment.
             program = self.root / "bin" / name
             real = shutil.which(name, path=SYSTEM)
             program.write_text(f'#!/bin/sh\nSLURM_CONF={self.root}/slurm.conf exec {real} "$@"\n')
             program.chmod(0o755)
+
+    def _start_accounting(self) -> None:
+        self._start(*self.accounting.database(), name="mariadbd")
+        wait_for(lambda: self._all_run() and self.accounting.socket.exists(), "the database")
+        self._start(*self.accounting.daemon(), name="slurmdbd")
+        wait_for(lambda: self._all_run() and self._answers("sacctmgr", "list", "cluster"), "slurmdbd")
+        for entry in self.accounting.entries():
+            self.ask("sacctmgr", "--immediate", *entry)
 
     def _start_node(self, node: str) -> None:
         self._start("slurmd", "-D", "-f", str(self.root / "slurm.conf"), "-N", node, name=f"slurmd-{node}")
@@ -200,14 +228,21 @@ class Cluster:
             )
 
     def _idle(self) -> bool:
+        return self._all_run() and set(self._answers("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}
+
+    def _answers(self, *command: str) -> str:
+        """What one of Slurm's programs answers, which may be nothing yet."""
+        with contextlib.suppress(RuntimeError):
+            return self.ask(*command)
+        return ""
+
+    def _all_run(self) -> bool:
         for name, daemon in self.daemons.items():
             if daemon.poll() is not None:
                 log = self.root / f"{name}.log"
                 said = log.read_text() if log.exists() else ""
                 raise RuntimeError(f"{name} ended:\n{said}{(self.root / f'{name}.out').read_text()}")
-        with contextlib.suppress(RuntimeError):
-            return set(self.ask("sinfo", "-h", "-N", "-o", "%T").split()) == {"idle"}
-        return False
+        return True
 
 
 def _end_with_parent() -> None:

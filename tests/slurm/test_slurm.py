@@ -29,6 +29,11 @@ def running(study, submitted) -> str:
     return found
 
 
+def accounted(study, number: str) -> tuple[str, str]:
+    """A job's account and state in the accounting database, once that knows of its end."""
+    return wait_for(lambda: study.cluster.accounted(number), f"job {number} to be accounted for", 60)
+
+
 def sentences(submitted) -> list[str]:
     return [line for line in submitted.said().splitlines() if line.startswith("robustloss: ")]
 
@@ -51,6 +56,29 @@ def test_a_study_from_its_data_to_its_manifest_as_a_site_has_set_it(study):
     for text in described:
         assert {"TresPerJob=gres:gpu:pretended:1", "Partition=main", "Account=lab"} <= set(text.split())
     assert "TimeLimit=00:10:00" in described[0]
+    assert {accounted(study, number) for number in found} == {("lab", "COMPLETED")}
+
+
+def test_the_cluster_refuses_a_job_of_an_account_that_is_not_the_user_s(cluster):
+    with pytest.raises(RuntimeError, match="Invalid account"):
+        cluster.ask("sbatch", "--account", "unknown", "--output", "/dev/null", "--wrap", "true")
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "reason"),
+    [
+        ("# slurm_account: lab", "slurm_account: unknown", "account unknown appears to be invalid"),
+        ("# slurm_partition: gpu", "slurm_partition: unknown", "invalid partition specified: unknown"),
+        ("# gpu_model: a100", "gpu_model: unknown", "Requested node configuration is not available"),
+    ],
+)
+def test_a_profile_whose_jobs_slurm_does_not_take(study, line, wrong, reason):
+    study.edit("slurm/config.yaml", line, wrong)
+    submitted = study.submit("--until", "train")
+    assert submitted.end() == 1
+    assert not numbers(submitted)
+    (sentence,) = sentences(submitted)
+    assert reason in sentence
 
 
 def test_a_failing_job_s_log_and_reason(study):
@@ -61,6 +89,8 @@ def test_a_failing_job_s_log_and_reason(study):
     assert "SLURM status is: 'FAILED'" in submitted.said()
     assert re.search(r"logs/train/digits-lenet5-\S+\.log", submitted.said())
     assert "the objective became" in sentences(submitted)[-1]
+    # The profile names no account: the user's own default.
+    assert accounted(study, numbers(submitted)[0]) == ("group", "FAILED")
 
 
 def test_a_job_over_its_memory_is_repeated_with_more_and_then_told(study):

@@ -223,11 +223,12 @@ def last_lines(logs):
 
 
 def sentences(text):
-    """What jobs had to tell the user, and what a scheduler ended them for, each once."""
+    """What jobs had to tell the user, and what a scheduler had against them, each once."""
     told = dict.fromkeys(line for line in text.splitlines() if line.startswith("robustloss: "))
     # Snakemake names a scheduler's own logs of failed jobs, but shows only the rules'.
     ends = "\n".join(Path(log).read_text(errors="replace") for log in SCHEDULER_LOG.findall(text) if Path(log).exists())
-    return [*told, *(LIMIT.format(what) for what, signs in LIMITS.items() if any(sign in ends for sign in signs))]
+    limits = [LIMIT.format(what) for what, signs in LIMITS.items() if any(sign in ends for sign in signs)]
+    return [*told, *limits, *dict.fromkeys(REFUSAL.format(" ".join(why.split())) for why in REFUSED.findall(text))]
 
 
 def rest_of_the_report():
@@ -246,3 +247,9 @@ STOPPED = "Terminating processes on user request"
 SCHEDULER_LOG = re.compile(r"(\S+/slurm_logs/\S+\.log) \(check")
 LIMITS = {"memory": ("exceeded memory limit", "oom_kill", "oom-kill"), "time": ("DUE TO TIME LIMIT",)}
 LIMIT = "robustloss: the scheduler ended a job that needed more {} than it had asked for: see docs/cluster.md"
+# The executor's own words for a wrong account, and sbatch's.
+REFUSED = re.compile(
+    r"(?:submission failed with exception: |sbatch failed\. The error message was ')(.*?)(?:For further|'\.$)",
+    re.DOTALL | re.MULTILINE,
+)
+REFUSAL = "robustloss: Slurm did not take a job, see what profiles/slurm/config.yaml asks for: {}"
