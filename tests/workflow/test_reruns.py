@@ -101,7 +101,8 @@ def test_a_seed_added(study):
     settings = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(settings | {"seeds": [0, 1]}))
     jobs = study.scheduled()
-    assert set(jobs) == {"train", "attack", "audit", "features", "measure"} | COLLECTED
+    # What figures show of one network is there already.
+    assert set(jobs) == {"train", "attack", "audit", "features"} | COLLECTED
     assert all("-s1-" in run or "-s1001-" in run for run in jobs["train"])
     assert len(jobs["train"]) == RUNS
 
