@@ -90,10 +90,11 @@ def test_an_experiment_may_have_seeds_of_its_own(base):
     assert {run["seed"] for row in asked.values() for run in row} == {5}
 
 
-def test_a_scale_may_train_rows_that_it_does_not_attack():
-    scales = {"demo": {"unattacked": {"mnist": ["GCE 1/2"]}}}
+def test_a_scale_may_train_rows_that_it_neither_attacks_nor_audits():
+    scales = {"demo": {"unattacked": {"mnist": ["GCE 1/2"]}, "audited": {"mnist": ["GCE 1/2", "GCE 1/3"]}}}
     rows = planned(papers=["chen2019"], chen2019={"scales": scales}).manifests["chen2019"]["rows"]["mnist"]
     assert [bool(run["attacks"]) for label in ("GCE 1/2", "GCE 1/3") for run in rows[label]] == [False, True]
+    assert [("audit" in run) for label in ("GCE 1/2", "GCE 1/3") for run in rows[label]] == [False, True]
 
 
 def test_what_figures_show_of_one_network_is_measured_of_a_row_s_first_alone():

@@ -128,8 +128,9 @@ def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
         for label, row in sorted(experiment["rows"].items()):
             labels[label] = _label(row, paper["objectives"])
             chosen = manifest.get("seeded", {}).get(name, manifest["seeds"]) if label in wanted else []
-            trained = [partial(train, seed=seed) for seed in chosen]
-            rows[label] = [_plan_run(result, study, name, label, each, each is trained[0]) for each in trained]
+            rows[label] = [
+                _plan_run(result, study, name, label, partial(train, seed=seed), seed == chosen[0]) for seed in chosen
+            ]
     return manifest
 
 
@@ -190,9 +191,10 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callab
     run, spec = train(label)
     directory = f"results/runs/{run}"
     features = name_of("features", {}, *naming.features_modules(spec["model"]))
-    attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
-    if label in scale.get("unattacked", {}).get(name, []):
-        attacked = []
+    attacked, audited = [], []
+    if label not in scale.get("unattacked", {}).get(name, []):
+        attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
+        audited = scale.get("audited", {}).get(name, experiment["rows"])
     attacks = {
         attack: _plan_attack(result, study, study.scaled["attacks"][attack], row, run, spec, train)
         for attack in sorted(attacked)
@@ -204,7 +206,7 @@ def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callab
         "features": f"{directory}/{features}",
         "attacks": {attack: f"{directory}/attacks/{planned}" for attack, planned in attacks.items()},
     }
-    if "audit" in experiment and label in scale.get("audited", {}).get(name, experiment["rows"]):
+    if "audit" in experiment and label in audited:
         settings = study.scaled["audits"][experiment["audit"]]
         entry["audit"] = f"{directory}/audits/{_plan_audit(result, study, settings, row, run, spec, train)}"
     wanted = {
