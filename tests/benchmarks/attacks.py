@@ -39,6 +39,7 @@ from robustloss import files  # noqa: E402
 from robustloss.progress import track  # noqa: E402
 from robustloss.provenance import Stopwatch  # noqa: E402
 
+FILES = {"cpu": "attacks.json", "cuda": "attacks-cuda.json"}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -125,10 +126,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
     parser.add_argument("--only", nargs="*", help="attacks, or networks, to measure (all); the others' results stay")
     parser.add_argument("--threads", type=int, help="threads (all cores)")
-    parser.add_argument("--device", default="cpu", help="device, as torch names it (cpu)")
+    parser.add_argument("--device", choices=FILES, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="wall, or cpu where other work runs (wall)")
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "attacks.json")
+    parser.add_argument("--output", type=Path, help="results/benchmarks/attacks.json, or attacks-cuda.json")
     options = parser.parse_args()
+    options.output = options.output or ROOT / "results" / "benchmarks" / FILES[options.device]
     if options.threads:
         torch.set_num_threads(options.threads)
     watch = Stopwatch()

@@ -40,6 +40,7 @@ PGD = {"name": "pgd", "epsilon": 0.1, "step_size": 0.02, "random_start": True}
 LENET = {"name": "lenet5", "mean": 0.1307, "std": 0.3081, "pretrained": "none"}
 RESNET20 = {"name": "resnet_cifar", "depth": 20, "mean": 0.5, "std": 0.25, "pretrained": "none"}
 RESNET56 = RESNET20 | {"depth": 56}
+FILES = {"cpu": "training.json", "cuda": "training-cuda.json"}
 GOALS = {"cpu": 3, "cuda": 5}
 
 
@@ -213,10 +214,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="the larger number of threads (all cores)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    parser.add_argument("--device", choices=FILES, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks" / "training.json")
+    parser.add_argument("--output", type=Path, help="results/benchmarks/training.json, or training-cuda.json")
     options = parser.parse_args()
+    options.output = options.output or ROOT / "results" / "benchmarks" / FILES[options.device]
     if options.one:
         folder, network, way = options.one
         print(json.dumps(one(Path(folder), network, way, options.device)))
