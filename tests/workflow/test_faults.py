@@ -27,24 +27,26 @@ def test_epsilon_in_pixels(study):
     assert "write 8/255, not 8" in told(study.snakemake("-n", check=False))
 
 
-def real_videos(study, **splits) -> None:
+def real_videos(study, root: str = "mine") -> None:
     """Take the drawn clips for real ones, in a data root of their own."""
     path = study.folder / "config.yaml"
     settings = yaml.safe_load(path.read_text())
     demo = settings["ding2025"]["scales"].pop("demo")
     paper = yaml.safe_load((study.folder / "workflow/papers/ding2025.yaml").read_text())["scales"]["demo"]
-    data = {"name": "cholec80", "image_size": 16, "splits": {"train": [1, 2], "test": [3], "evaluation": [3]} | splits}
+    data = {"name": "cholec80", "image_size": 16, "splits": {"train": [1, 2], "test": [3], "evaluation": [3]}}
     rows = {"table3": ["1"], "table4": [], "table5": [], "table6": []}
     scale = paper | {"data": {"surgical": data}, "rows": rows}
     scale["training"]["default"] |= demo["training"]["default"]
-    settings |= {"scale": "mine", "data_root": "mine", "ding2025": {"scales": {"mine": scale}}}
+    settings |= {"scale": "mine", "data_root": root, "ding2025": {"scales": {"mine": scale}}}
     path.write_text(yaml.safe_dump(settings))
     drawn = next(study.folder.glob("data/raw/cholec80-sim-*"))
-    shutil.copytree(drawn, study.folder / "mine/cholec80")
+    shutil.copytree(drawn, study.folder / root / "cholec80")
 
 
-def test_videos_in_the_publisher_s_layout_are_taken_as_they_are(study):
-    real_videos(study)
+# The second is the default, where drawn clips lie as well.
+@pytest.mark.parametrize("root", ["mine", "data/raw"])
+def test_videos_in_the_publisher_s_layout_are_taken_as_they_are(study, root):
+    real_videos(study, root)
     study.snakemake("--cores", "2")
     # The network of the only row, and the one whose adversarial examples it meets.
     assert len(list(study.folder.glob("results/runs/cholec80-small-*/run.json"))) == 2

@@ -7,6 +7,9 @@ rule simulate_video:
         "data/raw/{raw}/tool_annotations/video{video}-tool.txt",
     log:
         "logs/simulate_video/{raw}-{video}.log",
+    # Real videos lie beside.
+    wildcard_constraints:
+        raw="cholec80-sim-[0-9a-f]+",
     conda:
         "../../envs/robustloss.yaml"
     resources:
