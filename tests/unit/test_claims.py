@@ -341,6 +341,10 @@ def test_rows_attacks_and_trainings_that_are_not_there_are_not_attempted(tmp_pat
     verdict = judge(tmp_path, rows, {"attack": "pgd"})
     assert verdict.word == Word.NOT_ATTEMPTED
     assert page.note(verdict) == "pgd not run on GCE"
+    # The trainings took two epochs, and attacked was the last.
+    of_one = judge(tmp_path, rows, {"epochs": "mean"})
+    assert of_one.word == Word.NOT_ATTEMPTED
+    assert page.note(of_one) == "a mean over the epochs, of which not all were kept"
     alone = {row: trainings[:1] for row, trainings in rows.items()}
     verdict = judge(tmp_path, alone, {"measure": "d_cc"})
     assert (verdict.word, page.note(verdict)) == (Word.NOT_ATTEMPTED, "one training of a row says nothing of its d_cc")

@@ -34,6 +34,10 @@ class Side:
         absent = [label for label in self.attacks if not all(label in run.attacks for run in self.trained)]
         return f"{' and '.join(absent)} not run on {' and '.join(self.rows)}" if absent else ""
 
+    def every_epoch(self, reader: Reader) -> bool:
+        """Whether all epochs of each training were kept and measured."""
+        return all(reader.every_epoch(trained, self.attacks) for trained in self.trained)
+
     def samples(self, reader: Reader, settings: dict, epochs: str) -> list[Sample]:
         """The numbers of images of each training that a comparison's `settings` ask for."""
         what = settings["measure"], self.attacks, epochs, settings.get("class")
@@ -87,6 +91,8 @@ def _by_training(found: Comparison, sides: Sequence[Side]) -> Comparison:
 def _by_image(found: Comparison, reader: Reader, sides: Sequence[Side], judged: Sequence[Side]) -> Comparison:
     settings, epochs = found.settings, found.settings.get("epochs", "last")
     shares = settings["measure"] in statements.SHARES
+    if epochs == "mean" and not all(side.every_epoch(reader) for side in sides):
+        return replace(found, missing="a mean over the epochs, of which not all were kept")
     samples = [side.samples(reader, settings, epochs) for side in sides]
     images, values = _shared(samples)
     if len(images) < FEWEST:

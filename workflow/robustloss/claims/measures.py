@@ -62,6 +62,12 @@ class Reader:
         worst = values.max(axis=0) if measure in ("error", "accuracy lost") else values.min(axis=0)
         return Sample(images, worst)
 
+    def every_epoch(self, trained: Trained, attacks: Sequence[str]) -> bool:
+        """Whether all epochs of a run were kept and measured, or only some."""
+        folders = [trained.attacks[label] for label in attacks] or [trained.features]
+        trained_for = trained.run.record["spec"]["epochs"]
+        return all(len(set(stored(folder / "epochs.csv")["epoch"])) == trained_for for folder in folders)
+
     def _once(self, folder: Path, measure: str, epochs: str, only: int | None, read: Callable) -> Sample:
         what = measure if only is None else f"{measure} of class {only}"
         key = (folder.relative_to(self.root).as_posix(), what, epochs)
