@@ -10,6 +10,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/last_lines.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -36,8 +37,3 @@ rule all:
 rule table1:
     input:
         "results/papers/ding2025/tables/table1.csv",
-
-
-# What a user can mend, said once more where it is seen: in the last lines.
-onerror:
-    print(*last_lines(log), sep="\n", file=sys.stderr)
