@@ -339,6 +339,14 @@ def test_the_transfer_matrix_writes_each_accuracy(load):
     assert sum(text == "—" for text in shown.values()) == len(shown) - 2
 
 
+@pytest.mark.parametrize(("robust", "last"), [({"mnist": 0.3}, 40), ({"mnist": 0.3, "cifar10": 0.1}, 20)])
+def test_strength_is_of_cifar10_or_of_mnist_where_only_that_was_run(load, robust, last):
+    rows = {f"{data}-pgd": {"MMC-10": (0.8, {"pairwise 8": share})} for data, share in robust.items()}
+    axis = load("pang2020", rows).figure("strength").axes[2]
+    drawn = np.concatenate([line.get_xydata() for line in axis.get_lines()])
+    assert drawn[drawn[:, 0] == 8, 1] == pytest.approx(last)
+
+
 def test_speed_is_the_test_error_after_some_epochs_and_the_cost_of_one(load):
     found = load("pang2020", PANG).table("speed").set_index("row").loc["MMC-10"]
     assert [found[f"error_{epoch}_percent"] for epoch in (1, 2, "last")] == pytest.approx([20, 20, 20])

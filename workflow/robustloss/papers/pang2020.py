@@ -154,14 +154,16 @@ def angles(collection: Collection) -> Figure:
 
 
 def strength(collection: Collection) -> Figure:
-    """Accuracy against epsilon under PGD-50 with each loss, CIFAR-10."""
+    """Accuracy against epsilon under PGD-50 with each loss: CIFAR-10, or MNIST where only that was run."""
     attacks = {"cross-entropy": "pgd50un {} ce", "adaptive": "pgd50un {} adaptive", "pairwise": "pairwise {}"}
-    name = "cifar10-pgd"
+    run = [data for data in ("cifar10", "mnist") if any(collection.of(f"{data}-pgd", row) for row in METHODS[data])]
+    data = run[0] if run else "cifar10"
+    name = f"{data}-pgd"
     panels = {
         title: {
             row: {0.0: ACCURACY.of(collection.of(name, row))}
             | {float(epsilon): Measure(label.format(epsilon)).of(collection.of(name, row)) for epsilon in EPSILONS}
-            for row in METHODS["cifar10"]
+            for row in METHODS[data]
         }
         for title, label in attacks.items()
     }
