@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import yaml
@@ -66,6 +67,10 @@ def test_tables_of_a_clone_equal_the_author_s(shelf, clone):
     claims = ours / "claims.csv"
     claims.write_text(claims.read_text().replace("chen2019", "chen2018", 1))
     assert "7 of 8" in clone.library("agree").stdout
+    # What another scale made in their place is not held against them.
+    manifest = ours / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"scale": "other"}))
+    assert re.search("is of scale other, .*: not compared", clone.library("agree").stdout)
 
 
 def test_attacks_again(shelf, clone):

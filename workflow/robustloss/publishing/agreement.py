@@ -29,10 +29,15 @@ def write(results: Path) -> None:
 
 def _tables(results: Path) -> None:
     for paper in sorted(path.parent for path in results.glob("published/*/manifest.json")):
-        files = sorted(paper.rglob("*.csv"))
-        made = [results / "papers" / path.relative_to(results / "published") for path in files]
-        if not any(path.is_file() for path in made):
+        shown = results / "papers" / paper.name
+        if not (shown / "manifest.json").is_file():
             continue
+        scale, published = (read_json(folder / "manifest.json")["scale"] for folder in (shown, paper))
+        if scale != published:
+            print(f"{paper.name}: {shown} is of scale {scale}, what is published of scale {published}: not compared")
+            continue
+        files = sorted(paper.rglob("*.csv"))
+        made = [shown / path.relative_to(paper) for path in files]
         other = [path for file, path in zip(files, made, strict=True) if not _equal(file, path)]
         equal = f"{len(files) - len(other)} of {len(files)} tables and ledgers"
         print(f"{paper.name}: {equal} equal the published, byte for byte")
