@@ -119,10 +119,9 @@ def _call(function, arguments: tuple, settings: dict):
     if function == Tensor.to:
         return _moved(arguments[0], arguments[1:], settings)
     named = settings.get("device")
-    if function == Tensor.copy_:
+    target = there if named is None else torch.device(named).type == "cuda"
+    if function == Tensor.copy_:  # alone of those in place it takes both
         target = on_card(arguments[0])
-    else:
-        target = there if named is None else torch.device(named).type == "cuda"
     _refuse_other_generator(target, [*arguments, *settings.values()])
     _refuse_both(function, arguments, tensors)
     found = _inside(function, *arguments, **settings | ({} if named is None else {"device": CPU}))
@@ -169,10 +168,9 @@ def _moved(tensor: Tensor, where, settings: dict) -> Tensor:
 
 def _deepcopy(tensor: Tensor, memo: dict) -> Tensor:
     if id(tensor) not in memo:
-        copied = _each(_to_card if on_card(tensor) else _to_cpu, _inside(lambda: tensor.detach().clone()))
-        parameter = isinstance(tensor, nn.Parameter)
-        wanted = tensor.requires_grad
-        memo[id(tensor)] = nn.Parameter(copied, wanted) if parameter else copied.requires_grad_(wanted)
+        copied = (_to_card if on_card(tensor) else _to_cpu)(_inside(lambda: tensor.detach().clone()))
+        made = nn.Parameter if isinstance(tensor, nn.Parameter) else Tensor.requires_grad_
+        memo[id(tensor)] = made(copied, tensor.requires_grad)
     return memo[id(tensor)]
 
 

@@ -65,14 +65,13 @@ class Reader:
     def every_epoch(self, trained: Trained, attacks: Sequence[str]) -> bool:
         """Whether all epochs of a run were kept and measured, or only some."""
         folders = [trained.attacks[label] for label in attacks] or [trained.features]
-        trained_for = trained.run.record["spec"]["epochs"]
-        return all(len(set(stored(folder / "epochs.csv")["epoch"])) == trained_for for folder in folders)
+        return all(len(_epochs(folder)) == trained.run.record["spec"]["epochs"] for folder in folders)
 
     def _once(self, folder: Path, measure: str, epochs: str, only: int | None, read: Callable) -> Sample:
         what = measure if only is None else f"{measure} of class {only}"
         key = (folder.relative_to(self.root).as_posix(), what, epochs)
         if key not in self.known:
-            numbers = sorted(set(stored(folder / "epochs.csv")["epoch"]))
+            numbers = _epochs(folder)
             chosen = numbers if epochs == "mean" else numbers[-1:]
             if key in self.kept and not any(outcomes.outcomes_path(folder, number).exists() for number in chosen):
                 self.known[key] = self.kept[key]
@@ -112,6 +111,11 @@ def _smallest(values: np.ndarray) -> np.ndarray:
         if np.array_equal(found.astype(float), values, equal_nan=True):
             return found
     return values
+
+
+def _epochs(folder: Path) -> list[int]:
+    """The epochs that were measured."""
+    return sorted(set(stored(folder / "epochs.csv")["epoch"]))
 
 
 def _outcomes(folder: Path, epoch: int) -> dict[str, np.ndarray]:

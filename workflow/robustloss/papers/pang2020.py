@@ -156,8 +156,8 @@ def angles(collection: Collection) -> Figure:
 def strength(collection: Collection) -> Figure:
     """Accuracy against epsilon under PGD-50 with each loss: CIFAR-10, or MNIST where only that was run."""
     attacks = {"cross-entropy": "pgd50un {} ce", "adaptive": "pgd50un {} adaptive", "pairwise": "pairwise {}"}
-    run = [data for data in ("cifar10", "mnist") if any(collection.of(f"{data}-pgd", row) for row in METHODS[data])]
-    data = run[0] if run else "cifar10"
+    only_mnist = any(collection.seeds("mnist-pgd")) and not any(collection.seeds("cifar10-pgd"))
+    data = "mnist" if only_mnist else "cifar10"
     name = f"{data}-pgd"
     panels = {
         title: {
