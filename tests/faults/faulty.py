@@ -1,6 +1,7 @@
 """What a test needs to break a study: a process to kill, and the numbers to compare afterwards."""
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -78,6 +79,16 @@ class Study(studies.Study):
 def spec_of(record: Path) -> str:
     """The specification in a record, as a stage takes it."""
     return json.dumps(json.loads(record.read_text())["spec"])
+
+
+def held(lock: Path) -> bool:
+    """Whether a living process has this lock; the file alone says nothing."""
+    with open(lock) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def kill(process: subprocess.Popen, whole: bool = True) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from faulty import kill, kill_a_job, spec_of
+from faulty import held, kill, kill_a_job, spec_of
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -34,8 +34,10 @@ def test_ten_kills_over_a_whole_study_and_then_the_same_command(undisturbed, fre
     assert fresh.numbers() == undisturbed.numbers()
     assert fresh.scheduled() == {}
     fresh.verified()
-    left = [path for path in fresh.folder.rglob("*") if path.suffix in (".partial", ".lock")]
-    assert [path for path in left if ".snakemake" not in path.parts] == []
+    left = [path for path in fresh.folder.rglob("*") if ".snakemake" not in path.parts]
+    assert [path for path in left if path.suffix == ".partial"] == []
+    # The name of a lock may stay: a job killed between its last output and the end of its lock is not run again.
+    assert [path for path in left if path.suffix == ".lock" and held(path)] == []
 
 
 def test_a_job_that_outlives_snakemake_is_waited_for(undisturbed, study):
