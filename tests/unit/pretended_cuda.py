@@ -3,7 +3,7 @@
 While `gpu()` is open torch believes in one card. What is moved to it or made on it says so, and what torch's CUDA does
 not take raises: tensors of both devices in one operation, a generator of the other device, an index that is on the card
 for a tensor that is not, numpy. So where no card is, code is still known to keep its devices apart. CUDA's arithmetic,
-memory and speed stay untested. `gpu()` gives the count of the answers for which a program has to wait until the card
+memory and speed stay untested. Its graphs are those of `pretended_graphs`. `gpu()` gives the count of the answers for which a program has to wait until the card
 has done all it was asked before; between them it runs ahead.
 """
 
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from unittest import mock
 
+import pretended_graphs
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -27,6 +28,8 @@ BOTH = {Tensor.copy_, Tensor.data.__set__, Tensor.grad.__set__, torch._has_compa
 INDEXED = {Tensor.__getitem__, Tensor.__setitem__}
 # What does not even take a number of the other device, a tensor without dimensions.
 JOINED = {torch.cat, torch.stack}
+# What copies numbers of the processor to the card.
+MADE_OF_NUMBERS = {torch.tensor, torch.as_tensor, Tensor.new_tensor}
 # What torch.cuda says of the card.
 ABOUT = {
     "is_available": True,
@@ -39,6 +42,7 @@ ABOUT = {
     "get_device_name": "a pretended card",
     "synchronize": None,
     "manual_seed_all": None,
+    "graph_pool_handle": (0, 1),
 }
 
 
@@ -81,6 +85,8 @@ def gpu() -> Iterator[Counter[str]]:
     _waits.clear()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.multiple(torch.cuda, **answers))
+        graphs = {"CUDAGraph": pretended_graphs.Graph, "graph": pretended_graphs.graph}
+        stack.enter_context(mock.patch.multiple(torch.cuda, **graphs))
         # Optimisers ask it whether a graph is being captured.
         stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
         stack.enter_context(mock.patch.object(torch, "Generator", _Generator))
@@ -124,6 +130,8 @@ def _call(function, arguments: tuple, settings: dict):
         target = on_card(arguments[0])
     _refuse_other_generator(target, [*arguments, *settings.values()])
     _refuse_both(function, arguments, tensors)
+    if target and function in MADE_OF_NUMBERS:
+        pretended_graphs.refuse_copies()
     found = _inside(function, *arguments, **settings | ({} if named is None else {"device": CPU}))
     return _each(_to_card if target else _to_cpu, found)
 
@@ -161,6 +169,8 @@ def _moved(tensor: Tensor, where, settings: dict) -> Tensor:
     _waits["to the CPU"] += on_card(tensor) and not target
     wanted = {"dtype": dtype or tensor.dtype} | ({"memory_format": layout} if layout is not None else {})
     found = _inside(Tensor.to, tensor, **wanted)
+    if target != on_card(tensor):
+        pretended_graphs.refuse_copies()
     if found is tensor and target != on_card(tensor):
         found = _inside(Tensor.clone, tensor)
     return (_to_card if target else _to_cpu)(found)

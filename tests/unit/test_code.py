@@ -1,5 +1,6 @@
 """Which modules a result rests on, and what changes their digest."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from robustloss import code
+from robustloss import code, unchanged
 from robustloss.errors import Problem
+from robustloss.files import digest, read_json
 
 LIBRARY = Path(code.__file__).parent
+ROOT = LIBRARY.parents[1]
 
 
 @pytest.fixture
@@ -87,6 +90,30 @@ def test_reporting_progress_is_no_part_of_a_result(library):
     before = code.code_digest("robustloss.training")
     library("progress.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0")
     assert code.code_digest("robustloss.training") == before
+
+
+def test_a_change_that_was_shown_to_change_no_number_keeps_the_names(library, monkeypatch):
+    before = code.code_digest("robustloss.training")
+    library("schedules.py", "def rate(", "EXTRA = 1\n\n\ndef rate(")
+    was, now = (digest_of(folder / "schedules.py") for folder in (LIBRARY, code.ROOT))
+    monkeypatch.setitem(unchanged.SAME, "robustloss.schedules", {now: was})
+    library("schedules.py", "EXTRA = 1", "EXTRA = 1  # as shown")
+    assert code.code_digest("robustloss.training") == before
+    library("schedules.py", "EXTRA = 1", "EXTRA = 2")
+    assert code.code_digest("robustloss.training") != before
+
+
+def digest_of(path: Path) -> str:
+    return digest(code._dump(ast.parse(path.read_text())))
+
+
+def test_only_what_published_records_carry_is_kept():
+    """A line is to go when its module has changed again, or when nothing published carries the old digest any more."""
+    records = [read_json(path) for path in (ROOT / "results" / "runs").rglob("*.json")]
+    carried = {pair for record in records for pair in record.get("code", {}).get("modules", {}).items()}
+    for module, digests in unchanged.SAME.items():
+        assert digest_of(code._file(module)) in digests
+        assert {(module, was) for was in digests.values()} <= carried
 
 
 def test_digest_is_the_same_in_every_python_version():

@@ -11,15 +11,27 @@ from pathlib import Path
 
 from robustloss.errors import Problem
 from robustloss.files import canonical, digest
+from robustloss.unchanged import taken_for
 
 PACKAGE = "robustloss"
 ROOT = Path(__file__).parent
 
 # These report, store or describe a computation and cannot change a number, so they are no part of a result's identity;
-# nor is where it ran: `devices` and `parallel` change its rounding, and stand in its record.
+# nor is where it ran: `devices`, `graphs` and `parallel` change its rounding, and stand in its record.
 NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
-    for name in ("code", "devices", "errors", "files", "naming", "parallel", "progress", "provenance")
+    for name in (
+        "code",
+        "devices",
+        "errors",
+        "files",
+        "graphs",
+        "naming",
+        "parallel",
+        "progress",
+        "provenance",
+        "unchanged",
+    )
 )
 # The function that makes a module one of a family; its other modules are helpers.
 FUNCTIONS = {"losses": "loss", "models": "network", "heads": "head", "attacks": "perturb", "defences": "defend"}
@@ -223,7 +235,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def _digest(module: str) -> str:
-    return digest(_dump(_tree(module)))
+    return taken_for(module, digest(_dump(_tree(module))))
 
 
 def _dump(node) -> str:

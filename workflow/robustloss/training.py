@@ -16,6 +16,7 @@ from its last whole epoch to the same weights, bit for bit on a CPU.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ import torch
 from robustloss import (
     checkpoints,
     devices,
+    graphs,
     losses,
     models,
     naming,
@@ -62,7 +64,8 @@ def _train(spec: dict, data: Prepared, directory: Path, where, pretrained: Path 
     model, steppers = _start(spec, data, images, pretrained, len(objectives), team)
     history = _resume(directory, identity, model, steppers)
     perturb = recipes.perturbation(spec, model, where)
-    updates = list(zip(objectives.values(), steppers, strict=True))
+    computes = [_computation(spec, model, objective, team) for objective in objectives.values()]
+    updates = list(zip(computes, steppers, strict=True))
     test = selection.test_images(spec, data, where)
     left = range(len(history) + 1, spec["epochs"] + 1)
     for epoch in track(left, directory.name) if team.leads else left:
@@ -143,27 +146,36 @@ def _epoch(spec, epoch, model, updates, images: Images, perturb, team: parallel.
         if perturb is not None:
             inputs = perturb(inputs, labels, draws, recipes.share(spec, before, steps))
             labels = labels.repeat(len(inputs) // len(labels))
-        for which, (objective, optimizer) in enumerate(updates):
+        for which, (compute, optimizer) in enumerate(updates):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            values[step, which] = _update(spec, model, objective, optimizer, inputs, labels, share, team)
+            optimizer.zero_grad(set_to_none=True)
+            values[step, which] = compute(inputs, labels, share)
+            if team.size > 1:
+                team.add(*(parameter.grad for parameter in model.parameters() if parameter.grad is not None))
+            optimizer.step()
     team.add(values)
     return values
 
 
-def _update(spec, model, objective, optimizer, inputs, labels, share: float, team: parallel.Team) -> torch.Tensor:
-    """One step of the optimiser; the objective before it, as much of it as these images are of the batch."""
-    optimizer.zero_grad(set_to_none=True)
-    with recipes.precision(spec, inputs.device):
-        features = model.features(inputs)
-    # The head is computed in full precision: distances and angles between close points need it.
-    features = losses.fine(features)
-    value = share * objective(model.head(features), labels, features, model.head)
-    value.backward()
-    if team.size > 1:
-        team.add(*(parameter.grad for parameter in model.parameters() if parameter.grad is not None))
-    optimizer.step()
-    return value.detach()
+def _computation(spec, model, objective, team: parallel.Team) -> Callable:
+    """What an update computes of (inputs, labels, share): the weights' gradients, which it leaves in them.
+
+    It returns the objective, as much of it as these images are of the batch.
+    """
+
+    def compute(inputs: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
+        with recipes.precision(spec, inputs.device):
+            features = model.features(inputs)
+        # The head is computed in full precision: distances and angles between close points need it.
+        features = losses.fine(features)
+        value = share * objective(model.head(features), labels, features, model.head)
+        value.backward()
+        return value.detach()
+
+    # Of several processes each would have to record what it says to the others.
+    alone = team.size == 1 and next(model.parameters()).is_cuda
+    return graphs.Updates(model, compute) if alone else compute
 
 
 def _means(values: torch.Tensor, epoch: int) -> list[float]:

@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from robustloss import graphs
 from robustloss.models.quick import memory_format, quicken
 from robustloss.progress import say
 
@@ -15,7 +16,8 @@ def evaluation_copy(model: nn.Module, device: torch.device | str) -> nn.Module:
     """A copy for evaluation only, on `device`: the same logits and gradients to the images up to rounding, less work.
 
     In evaluation mode, without gradients of weights, in the order of memory that suits its convolutions, with batch
-    normalisation folded into the convolutions before it, and on a CPU with quick layers (see `quick`).
+    normalisation folded into the convolutions before it, on a CPU with quick layers (see `quick`), and on CUDA replayed
+    (see `graphs`).
     """
     return Frozen(model, device).network
 
@@ -34,6 +36,8 @@ class Frozen:
             self.network.set_submodule(norm, nn.Identity().eval())
         quicken(self.network).to(device, memory_format=memory_format(self.network, device))
         self.refresh()
+        if torch.device(device).type == "cuda":
+            graphs.replay_passes(self.network)
 
     @torch.no_grad()
     def refresh(self) -> nn.Module:

@@ -68,15 +68,16 @@ def check_inputs(model: torch.nn.Module, images: torch.Tensor, labels: torch.Ten
             "attack: images must be floating-point (N, channels, height, width) and labels (N,), "
             f"not {images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}"
         )
-    low, high = (bound.item() for bound in images.aminmax())
-    if not (low >= 0 and high <= 1):
-        raise Problem(f"attack: images must lie in [0, 1], not in [{low:g}, {high:g}]: divide pixels by 255")
     if labels.dtype != torch.int64:
         raise Problem(f"attack: labels must be int64, not {labels.dtype}")
-    lowest, highest = (bound.item() for bound in labels.aminmax())
+    # All at once, since each answer is waited for on CUDA.
+    bounds = torch.stack([bound.double() for bound in (*images.aminmax(), *labels.aminmax())])
+    low, high, lowest, highest = bounds.tolist()
+    if not (low >= 0 and high <= 1):
+        raise Problem(f"attack: images must lie in [0, 1], not in [{low:g}, {high:g}]: divide pixels by 255")
     if lowest < 0:
-        raise Problem(f"attack: labels count classes from 0, but one is {lowest}")
-    return highest
+        raise Problem(f"attack: labels count classes from 0, but one is {lowest:g}")
+    return int(highest)
 
 
 def check_clean(logits: torch.Tensor) -> None:

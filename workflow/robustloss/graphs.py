@@ -1,0 +1,179 @@
+"""CUDA graphs: what a pass asks of the card is recorded once, and then asked for in a single call.
+
+A small network's pass is hundreds of short kernels, and to start one takes the processor longer than the card needs
+for it. A recording starts them all at once. It holds for one shape of its arguments and for fixed places in memory, so
+each shape has its own, made after a few passes that were computed as they stand: by then the libraries below have made
+their choices, and no pass is spent on warming up. What cannot be recorded, as where a network's own code waits for a
+number, goes on being computed. Results are those of the same kernels in the same order. A recording keeps the memory of
+a pass; where that is most of a card's, kernels are long and nothing is lost by computing them one by one.
+"""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from robustloss.progress import say
+
+# How often a shape is computed as it stands before it is recorded.
+BEFORE = 3
+# How many shapes are recorded.
+MOST = 16
+
+
+class Recordings:
+    """Recordings by what they hold for, each made by `record(pool)` when it is time."""
+
+    def __init__(self) -> None:
+        self.pool = None
+        self.seen: Counter[Hashable] = Counter()
+        self.made: dict[Hashable, object] = {}
+
+    def find(self, key: Hashable, record: Callable):
+        """The recording for `key`; None as long as it is to be computed as it stands, or for good if it has to be."""
+        if key not in self.made:
+            self.seen[key] += 1
+            if self.seen[key] <= BEFORE:
+                return None
+            self.made[key] = self._make(record)
+        return self.made[key]
+
+    def _make(self, record: Callable):
+        if len(self.made) >= MOST or not _room():
+            return None
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        try:
+            return record(self.pool)
+        except RuntimeError as error:  # of the card, which does not record everything, or is full
+            say(f"a step is not recorded as a CUDA graph, and so takes longer: {str(error).splitlines()[0]}")
+            return None
+
+
+def replay_passes(network: nn.Module) -> None:
+    """Have a network whose weights take no gradients replay its passes, forth and back to the images, on CUDA.
+
+    Its weights may change in place. Its logits and gradients are nobody else's memory; they have no second derivatives.
+    """
+    network.forward = _Passes(network)
+
+
+class _Passes:
+    """The forward pass of a network, in place of its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        # Not the network, which holds this: so its memory on the card is free as soon as nobody needs it.
+        self.network = weakref.ref(network)
+        self.recordings = Recordings()
+
+    def __deepcopy__(self, memo: dict) -> "_Passes":
+        return _Passes(memo[id(self.network())])
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        network = self.network()
+
+        def compute(given: torch.Tensor) -> torch.Tensor:
+            return type(network).forward(network, given)
+
+        back = images.requires_grad and torch.is_grad_enabled()
+        found = self.recordings.find((_shape(images), back), lambda pool: _Recorded(compute, images, back, pool))
+        if found is None:
+            return compute(images)
+        if back:
+            return _Replay.apply(images, found)
+        found.forth(images)
+        return found.logits.clone()
+
+
+class _Recorded:
+    """A network's pass forth, and `back` to the images, for images like `images`."""
+
+    def __init__(self, compute: Callable, images: torch.Tensor, back: bool, pool) -> None:
+        self.images = images.detach().clone().requires_grad_(back)
+        # Which of its passes forth was the last, so that one back knows whether it is its own.
+        self.turn = 0
+        self.graph, self.graph_back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph() if back else None
+        with torch.cuda.graph(self.graph, pool=pool):
+            self.logits = compute(self.images)
+        if back:
+            self.along = torch.empty_like(self.logits)
+            with torch.cuda.graph(self.graph_back, pool=pool):
+                # Retained, since there may be several passes back after one forth.
+                (self.gradient,) = torch.autograd.grad(self.logits, self.images, self.along, retain_graph=True)
+
+    @torch.no_grad()
+    def forth(self, images: torch.Tensor) -> int:
+        """Compute the logits, and say which turn it was."""
+        self.images.copy_(images)
+        self.graph.replay()
+        self.turn += 1
+        return self.turn
+
+    @torch.no_grad()
+    def back(self, along: torch.Tensor) -> torch.Tensor:
+        """The gradient of the last logits' component along `along`."""
+        self.along.copy_(along)
+        self.graph_back.replay()
+        return self.gradient.clone()
+
+
+class _Replay(torch.autograd.Function):
+    @staticmethod
+    def forward(context, images: torch.Tensor, recorded: _Recorded) -> torch.Tensor:
+        context.save_for_backward(images)
+        context.recorded, context.turn = recorded, recorded.forth(images)
+        return recorded.logits.detach().clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(context, along: torch.Tensor):
+        if context.turn != context.recorded.turn:  # other images have gone through since
+            context.turn = context.recorded.forth(*context.saved_tensors)
+        return context.recorded.back(along), None
+
+
+class Updates:
+    """`compute(inputs, labels, share)`, which gives a network's weights their gradients and returns a value, replayed.
+
+    There are no gradients before a call (they are None, so that a recording makes them in memory of its own), and
+    nobody writes to them, or keeps them, until the next.
+    """
+
+    def __init__(self, network: nn.Module, compute: Callable) -> None:
+        self.network, self.compute = network, compute
+        self.recordings = Recordings()
+
+    def __call__(self, inputs: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
+        key = (_shape(inputs), _shape(labels), share)
+        found = self.recordings.find(key, lambda pool: self._record(inputs.clone(), labels.clone(), share, pool))
+        return self.compute(inputs, labels, share) if found is None else found(inputs, labels)
+
+    def _record(self, inputs: torch.Tensor, labels: torch.Tensor, share: float, pool) -> Callable:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            value = self.compute(inputs, labels, share)
+        gradients = [(parameter, parameter.grad) for parameter in self.network.parameters()]
+
+        def replay(*given: torch.Tensor) -> torch.Tensor:
+            for own, other in zip((inputs, labels), given, strict=True):
+                own.copy_(other)
+            graph.replay()
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
+            return value.clone()
+
+        return replay
+
+
+def _room() -> bool:
+    """Whether half of the card's memory is free, or held by torch for nothing."""
+    free, total = torch.cuda.mem_get_info()
+    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() >= total / 2
+
+
+def _shape(tensor: torch.Tensor) -> tuple:
+    """What a recording holds for."""
+    autocast = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda")
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, autocast
