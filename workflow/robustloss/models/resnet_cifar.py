@@ -96,4 +96,6 @@ class Subsample(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         low = self.extra // 2
-        return F.pad(images[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, low, self.extra - low))
+        # As images[:, :, ::stride, ::stride], whose gradient would lose the order in memory that the others have.
+        kept = F.avg_pool2d(images, 1, self.stride)
+        return F.pad(kept, (0, 0, 0, 0, low, self.extra - low))
