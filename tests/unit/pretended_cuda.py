@@ -3,8 +3,8 @@
 While `gpu()` is open torch believes in one card. What is moved to it or made on it says so, and what torch's CUDA does
 not take raises: tensors of both devices in one operation, a generator of the other device, an index that is on the card
 for a tensor that is not, numpy. So where no card is, code is still known to keep its devices apart. CUDA's arithmetic,
-memory and speed stay untested. Its graphs are those of `pretended_graphs`. `gpu()` gives the count of the answers for which a program has to wait until the card
-has done all it was asked before; between them it runs ahead.
+memory and speed stay untested; its graphs are those of `pretended_graphs`. `gpu()` gives the count of the answers for
+which a program has to wait until the card has done all it was asked before; between them it runs ahead.
 """
 
 import contextlib

@@ -9,6 +9,7 @@ from robustloss import config
 from robustloss.errors import Problem
 
 ROOT = Path(__file__).parents[2]
+SCALES = ("demo", "short", "mnist", "paper")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def demo(**changes) -> dict:
 
 
 def test_the_repository_s_own_configuration_is_valid_at_every_scale(settings):
-    for scale in ("demo", "short", "paper"):
+    for scale in SCALES:
         _, papers = config.load(settings | {"scale": scale})
         assert set(papers) == {"ding2025", "song2022", "pang2020", "chen2019"}
 
@@ -84,7 +85,7 @@ def headed(settings: dict, head: dict, terms: list[dict]) -> dict:
     section = demo(networks={"resnet": {"head": head}})
     rows = [str(index) for index in range(1, 9)]
     section["objectives"] = {row: {"terms": terms} for row in rows}
-    section["scales"] |= {name: {"networks": {"resnet": {"head": head}}} for name in ("short", "paper")}
+    section["scales"] |= {name: {"networks": {"resnet": {"head": head}}} for name in SCALES[1:]}
     section["experiments"] = {"table4": {"network": "resnet"}}
     return settings | {"ding2025": section}
 
@@ -240,7 +241,7 @@ def test_an_objective_s_head_stands_in_for_the_network_s(settings):
 
 def test_every_paper_s_yaml_is_valid_at_every_scale(settings):
     for path in sorted((ROOT / "workflow/papers").glob("*.yaml")):
-        for scale in ("demo", "short", "paper"):
+        for scale in SCALES:
             config.load(settings | {"scale": scale, "papers": [path.stem]})
 
 
@@ -269,7 +270,7 @@ def test_a_source_has_the_attacked_network_s_data(settings):
     config.load(settings | {"ding2025": section})
     clip = config.read_yaml(config.WORKFLOW / "papers/ding2025.yaml")["scales"]["demo"]["data"]["surgical"]
     section["experiments"]["table4"] = {"data": "other"}
-    section["scales"] = {name: {"data": {"other": clip}} for name in ("demo", "short", "paper")}
+    section["scales"] = {name: {"data": {"other": clip}} for name in SCALES}
     assert "moved, source: table4 has other data, other: name a row on the same" in refused(settings, section)
 
 

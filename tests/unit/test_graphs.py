@@ -1,4 +1,4 @@
-"""Passes and updates that are replayed give what they give when they are computed; on a real card, or a pretended one."""
+"""What is replayed gives what it gives when it is computed; on a real card where there is one, else a pretended one."""
 
 import contextlib
 import copy
@@ -168,7 +168,7 @@ def test_nothing_is_recorded_where_most_of_the_memory_is_taken(monkeypatch):
     assert replaying.computed == graphs.BEFORE + 3
 
 
-def updated(replay: bool, steps: int):
+def updated(replay: bool, steps: int, asking: bool = False):
     """A network after steps on batches of two sizes, with its values; and how often its code ran."""
     torch.manual_seed(0)
     network = Small().to("cuda").train()
@@ -177,7 +177,7 @@ def updated(replay: bool, steps: int):
     def compute(inputs, labels, share):
         value = share * nn.functional.cross_entropy(network(inputs), labels)
         value.backward()
-        return value.detach()
+        return value.detach() if not asking or bool(value > 0) else None
 
     update = graphs.Updates(network, compute) if replay else compute
     values = []
@@ -195,6 +195,14 @@ def test_updates_that_are_replayed_lead_to_the_same_weights_and_statistics():
     close(found[1], expected[1])
     assert found[0]["1.num_batches_tracked"] == 20
     assert (found[2], expected[2]) == (2 * (graphs.BEFORE + 1), 20)
+
+
+def test_an_update_that_waits_for_the_card_is_computed(capsys):
+    """It is found out after its backward pass, which then was recorded and not computed."""
+    found, expected = (updated(replay, 20, asking=True) for replay in (True, False))
+    close(found[0], expected[0])
+    close(found[1], expected[1])
+    assert capsys.readouterr().err.count("not recorded as a CUDA graph") == 2  # sizes of batches
 
 
 def test_a_recording_computes_nothing():
@@ -223,7 +231,8 @@ def test_a_recording_computes_nothing():
 )
 def test_a_pretended_recording_refuses_what_waits_or_copies(ask):
     tensor = torch.rand(3, device="cuda")
-    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"), torch.cuda.graph(
-        torch.cuda.CUDAGraph()
+    with (
+        pytest.raises(RuntimeError, match="not permitted when stream is capturing"),
+        torch.cuda.graph(torch.cuda.CUDAGraph()),
     ):
         ask(tensor)

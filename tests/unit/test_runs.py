@@ -316,7 +316,7 @@ def test_an_ensemble_leaves_out_the_network_s_own_examples(base):
     assert sources("3") == [runs["1"]["run"], runs["6"]["run"]]
 
 
-@pytest.mark.parametrize("scale", ["demo", "short", "paper"])
+@pytest.mark.parametrize("scale", ["demo", "short", "mnist", "paper"])
 def test_every_network_meets_another_one_s_examples(scale):
     """Each honest evaluation has an adversarial example from at least one network that is not its own."""
     found = planned(papers=["ding2025", "song2022", "pang2020", "chen2019"], scale=scale)

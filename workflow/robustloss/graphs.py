@@ -152,8 +152,13 @@ class Updates:
 
     def _record(self, inputs: torch.Tensor, labels: torch.Tensor, share: float, pool) -> Callable:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            value = self.compute(inputs, labels, share)
+        try:
+            with torch.cuda.graph(graph, pool=pool):
+                value = self.compute(inputs, labels, share)
+        except RuntimeError:
+            # What there is of them was never computed.
+            self.network.zero_grad(set_to_none=True)
+            raise
         gradients = [(parameter, parameter.grad) for parameter in self.network.parameters()]
 
         def replay(*given: torch.Tensor) -> torch.Tensor:
