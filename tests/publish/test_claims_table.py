@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from repositories import Repository
 
 from robustloss.publishing import claims_table
 
@@ -35,6 +37,18 @@ def test_hours_of_a_claim(tmp_path, monkeypatch):
     assert claims_table.hours(comparisons, manifest) == (5, 10)
     # Of the whole paper, C with its attack too.
     assert claims_table.all_hours(Path("results"), manifest) == (6, 13.5)
+
+
+def test_networks_that_are_not_published_cannot_be_attacked_again(shelf, tmp_path):
+    folder = shutil.copytree(shelf.folder, tmp_path / "repository", symlinks=True)
+    for pointer in (*folder.glob("results/runs/*/bytes.dvc"), *folder.glob("data/prepared/*.dvc")):
+        pointer.unlink()
+    shelf = Repository(folder)
+    shelf.library("appendix")
+    page = (folder / "REPRODUCING.md").read_text()
+    assert "make tables PAPERS=chen2019" in page and "make attacks PAPERS=chen2019" not in page
+    assert page.count("Its networks are not published") == 2
+    assert "no network of chen2019 is published" in shelf.told("pull", "--papers", "chen2019")
 
 
 def test_the_page_has_the_published_verdicts(shelf):

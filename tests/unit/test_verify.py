@@ -203,6 +203,22 @@ def test_what_was_not_pulled_is_counted(root):
     assert len(problems(root)) == 2
 
 
+def test_what_was_not_published_is_counted(root):
+    """Of runs that a published manifest names, and only where none of their weights are here."""
+    shutil.copytree(root / "results/papers", root / "results/published")
+    runs = sorted(root.glob("results/runs/*"))
+    for run in runs:
+        shutil.rmtree(run / "weights")
+        for outcomes in run.rglob("samples"):
+            shutil.rmtree(outcomes)
+    found = verify(root / "results", root / "data/prepared")
+    assert found.problems == [] and found.unpublished > 4
+    (runs[0] / "weights").mkdir()
+    assert 0 < len(problems(root)) < found.unpublished
+    shutil.rmtree(root / "results/published")
+    assert len(problems(root)) == found.unpublished
+
+
 def published(root) -> Path:
     """The finished paper as git has it when it is published: without page and notebook."""
     folder = root / "results/published/some2020"

@@ -68,7 +68,8 @@ def verify(options) -> None:
     for sentence in found.problems:
         print(f"PROBLEM {sentence}")
     absent = f"; {found.absent} more were not pulled (`make pull` fetches them)" if found.absent else ""
-    print(f"{found.records} records, {found.files} files of {found.bytes / 1e6:.1f} MB{absent}")
+    unpublished = f"; {found.unpublished} were not published" if found.unpublished else ""
+    print(f"{found.records} records, {found.files} files of {found.bytes / 1e6:.1f} MB{absent}{unpublished}")
     if found.problems:
         raise Problem(f"{options.results} is not as it was written: {len(found.problems)} problem(s), named above")
 

@@ -33,16 +33,22 @@ class Found:
     files: int = 0
     bytes: int = 0
     absent: int = 0
+    unpublished: int = 0
     unfinished: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def verify(results: Path, data: Path) -> Found:
-    """Look at every byte of `results` and of the prepared `data`; folders that were never pulled are only counted."""
+    """Look at every byte of `results` and of the prepared `data`.
+
+    Folders that were never pulled are only counted, and so are the bytes of runs of which nothing but the numbers was
+    published, where none of their weights are here.
+    """
     if not results.is_dir():
         raise Problem(f"{results} is no folder: name the folder of the results")
     found = Found()
     known: dict[str, dict] = {}
+    numbers = _numbers_alone(results)
     for item in track([*stored.data_sets(data), *stored.everything(results)], "verifying"):
         if not item.finished:
             found.unfinished.append(f"{item.folder} is unfinished: it has no {item.path.name}")
@@ -55,7 +61,7 @@ def verify(results: Path, data: Path) -> Found:
         if item.stage in ("data", "run"):
             known[item.name] = record
         found.problems += _names(item, record)
-        _files(found, item, record)
+        _files(found, item, record, (item.run or item.name) in numbers)
     for item in stored.everything(results):
         found.problems += _origin(item, known)
     for kind in ("papers", "published"):
@@ -88,13 +94,25 @@ def _names(item: Stored, record: dict) -> Iterator[str]:
         yield f"{item.path}: the name of its folder is not that of its specification and code"
 
 
-def _files(found: Found, item: Stored, record: dict) -> None:
+def _numbers_alone(results: Path) -> set[str]:
+    """The published runs of which neither the weights are here nor what says where to fetch them."""
+    try:
+        manifests = stored.manifests(results, "published").values()
+    except Problem:  # It is named where the papers are looked at.
+        return set()
+    runs = {stored.below(results, entry["directory"]) for each in manifests for _, _, entry in stored.entries(each)}
+    return {run.name for run in runs if not (run / "weights").exists() and not (run / BYTES).exists()}
+
+
+def _files(found: Found, item: Stored, record: dict, numbers_alone: bool) -> None:
     """Every file that a record vouches for, and those that none vouches for."""
     vouched, unpulled = _vouched(item, record), _unpulled(item)
     for name, expected in vouched.items():
         path = item.folder / name
         if path.parent in unpulled:
             found.absent += 1
+        elif numbers_alone and not path.exists():
+            found.unpublished += 1
         else:
             _file(found, path, expected, "pull it or make it again")
     found.problems += [f"{path} is a file that no record vouches for" for path in _strangers(item, vouched)]

@@ -52,11 +52,18 @@ def _paper(folder: Path) -> str:
             f"{everything} for everything.",
             "",
             f"    make tables PAPERS={folder.name}",
-            f"    make attacks PAPERS={folder.name}",
+            *_attacks(folder.name, runs),
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
         ]
     )
+
+
+def _attacks(paper: str, runs: Iterable[str]) -> list[str]:
+    """How the networks of a paper are attacked again."""
+    if any((Path(run) / named.BYTES).is_file() for run in runs):
+        return [f"    make attacks PAPERS={paper}"]
+    return ["", "Its networks are not published, only what was measured of them. A run that is deleted is made anew."]
 
 
 def _claim(row: dict, manifest: dict) -> list[str]:

@@ -19,7 +19,10 @@ def pull(results: Path, papers: list[str] | None) -> None:
     known, default = store.remotes()
     at = store.by_remote(filter(Path.is_file, files), default)
     if not at:
-        raise Problem(f"nothing of {', '.join(found.manifests)} is published: there is no .dvc file of its runs")
+        raise Problem(
+            f"no network of {', '.join(found.manifests)} is published, only what was measured of them: delete their "
+            "folders in results/runs, and Snakemake trains them again"
+        )
     fetched = {}
     for remote, wanted in at.items():
         try:
