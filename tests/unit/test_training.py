@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from robustloss import checkpoints, config, heads, models, optimizers, selection, training
+from robustloss import checkpoints, config, heads, losses, models, optimizers, selection, training
 from robustloss.checkpoints import weights_path
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json
@@ -312,14 +312,14 @@ def test_damaged_state_is_named(tmp_path, bars, spec, monkeypatch):
 def interrupted(directory, bars, spec, monkeypatch) -> None:
     """A training that stops in its second epoch."""
     steps = iter(range(8))
-    update = training._update
+    fine = losses.fine
 
-    def updated(*arguments):
+    def counted(features):
         next(steps)
-        return update(*arguments)
+        return fine(features)
 
     with monkeypatch.context() as patched, pytest.raises((StopIteration, RuntimeError)):
-        patched.setattr(training, "_update", updated)
+        patched.setattr(losses, "fine", counted)
         training.train(spec, bars, directory, "cpu")
     assert (directory / "state.safetensors").exists()
 
