@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from robustloss import checkpoints, config, heads, losses, models, optimizers, selection, training
+from robustloss import checkpoints, config, heads, models, optimizers, selection, training
 from robustloss.checkpoints import weights_path
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json
@@ -310,16 +310,10 @@ def test_damaged_state_is_named(tmp_path, bars, spec, monkeypatch):
 
 
 def interrupted(directory, bars, spec, monkeypatch) -> None:
-    """A training that stops in its second epoch."""
-    steps = iter(range(8))
-    fine = losses.fine
-
-    def counted(features):
-        next(steps)
-        return fine(features)
-
+    """A training that stops before its second epoch."""
+    first = iter([training._epoch])
     with monkeypatch.context() as patched, pytest.raises((StopIteration, RuntimeError)):
-        patched.setattr(losses, "fine", counted)
+        patched.setattr(training, "_epoch", lambda *arguments: next(first)(*arguments))
         training.train(spec, bars, directory, "cpu")
     assert (directory / "state.safetensors").exists()
 
