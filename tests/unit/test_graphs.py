@@ -1,21 +1,19 @@
 """What is replayed gives what it gives when it is computed; on a real card where there is one, else a pretended one."""
 
-import contextlib
 import copy
 
 import pretended_cuda
 import pytest
 import torch
+from pretended_cuda import REAL
 from torch import nn
 
 from robustloss import graphs
 
-REAL = torch.cuda.is_available()
-
 
 @pytest.fixture(autouse=True)
 def card():
-    with contextlib.nullcontext() if REAL else pretended_cuda.gpu():
+    with pretended_cuda.card():
         yield
 
 

@@ -3,8 +3,6 @@
 Where there is a card, it is taken; elsewhere a pretended one (see `pretended_cuda`).
 """
 
-import contextlib
-
 import numpy as np
 import pretended_cuda
 import pytest
@@ -12,7 +10,7 @@ import test_attack_inputs
 import test_objectives
 import test_trajectories
 import torch
-from pretended_cuda import CUDA
+from pretended_cuda import CUDA, REAL
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +18,6 @@ from torch.nn import functional as F
 from robustloss import attacks, audit, evaluation, features, landscape, latent, models, outcomes, training, trajectories
 from robustloss.checkpoints import weights_path
 
-REAL = torch.cuda.is_available()
 LAST = {"epochs": "last", "split": "evaluation", "count": None}
 STEPS = {"epsilon": 0.1, "step_size": 0.04, "steps": 3}
 # A real card's arithmetic is its own; the pretended one lacks the CPU's quick layers.
@@ -29,7 +26,7 @@ CLOSE = {"rtol": 1e-2, "atol": 1e-3} if REAL else {"rtol": 1e-3, "atol": 1e-4}
 
 @pytest.fixture
 def card():
-    with contextlib.nullcontext() if REAL else pretended_cuda.gpu():
+    with pretended_cuda.card():
         yield
 
 
