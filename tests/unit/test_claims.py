@@ -147,8 +147,11 @@ def network(**attacks) -> dict:
     return {"clean": right(400, 400), "attacks": {label: right(count, 400) for label, count in attacks.items()}}
 
 
+ORIGINAL = {"data": "mnist", "network": {"name": "lenet5", "mean": 0, "std": 1}, "epochs": 2}
+
+
 def claim(**comparison) -> dict:
-    common = {"experiment": "mnist", "row": "GCE", "against": "XE", "data": "mnist"}
+    common = {"experiment": "mnist", "row": "GCE", "against": "XE", "original": ORIGINAL}
     common |= {"measure": "robust accuracy", "attack": "bim", "direction": "higher"}
     return {"claim": "A claim.", "source": "Section 1", "comparisons": [common | comparison]}
 
@@ -227,7 +230,7 @@ def test_direction_and_size_on_the_papers_data_are_reproduced(tmp_path):
     ("rows", "comparisons", "data", "reason"),
     [
         (two({"bim": 200}, {"bim": 0}), [PUBLISHED], "mnist", "the size is another"),
-        (two({"bim": 134}, {"bim": 0}), [PUBLISHED], "digits", "on digits, so sizes do not compare"),
+        (two({"bim": 134}, {"bim": 0}), [PUBLISHED], "digits", "digits in place of mnist, so sizes do not compare"),
         ({"GCE": [network(bim=134)], "XE": [network(bim=0)]}, [PUBLISHED], "mnist", "one training of a row"),
         (two({"bim": 134}, {"bim": 0}), [PUBLISHED, {"attack": "fgsm"}], "mnist", "1 of 2 comparisons made"),
         (
@@ -242,6 +245,77 @@ def test_a_direction_without_its_size_is_direction_only(tmp_path, rows, comparis
     verdict = judge(tmp_path, rows, *comparisons, data=data)
     assert verdict.word == Word.DIRECTION
     assert page.note(verdict) == reason
+
+
+@pytest.mark.parametrize(
+    ("original", "words"),
+    [
+        ({"network": {"name": "resnet_cifar", "depth": 56}}, "lenet5 in place of resnet_cifar depth 56"),
+        ({"network": {"name": "lenet5", "width": 8}}, "lenet5 in place of lenet5 width 8"),
+        ({"network": {"name": "lenet5", "mean": 0.5}}, ""),
+        ({"epochs": 20}, "2 epochs in place of 20"),
+        ({"data": "cholec80", "epochs": 3}, "mnist in place of cholec80, 2 epochs in place of 3"),
+    ],
+)
+def test_what_stands_in_for_the_papers_own_is_told_with_every_word(tmp_path, original, words):
+    """On something else a size says nothing, so that the best word is another; a bad word does not hide it either."""
+    settings = HONEST | {"original": ORIGINAL | original}
+    good = judge(tmp_path, two({"bim": 134, "honest": 134}, {"bim": 0, "honest": 0}), settings)
+    assert good.word == (Word.DIRECTION if words else Word.REPRODUCED)
+    assert page.note(good) == (f"{words}, so sizes do not compare" if words else "")
+    bad = judge(tmp_path, two({"bim": 20, "honest": 0}, {"bim": 60, "honest": 0}), settings)
+    assert bad.word == Word.NOT_REPRODUCED
+    assert page.note(bad) == "; ".join(filter(None, ["the opposite holds", words]))
+    gone = judge(tmp_path, two({"bim": 134, "honest": 0}, {"bim": 0, "honest": 0}), settings)
+    assert gone.word == Word.COLLAPSES
+    assert page.note(gone).endswith(words or "cannot be told apart")
+
+
+def test_a_claim_about_two_networks_is_attempted_with_these_alone(tmp_path):
+    other = ORIGINAL | {"network": {"name": "resnet_cifar", "depth": 56}}
+    rows = two({"bim": 134}, {"bim": 0})
+    verdict = judge(tmp_path, rows, {"against_original": other})
+    assert verdict.word == Word.NOT_ATTEMPTED
+    assert page.note(verdict) == "it compares networks: lenet5 in place of resnet_cifar depth 56"
+    # Of one network, whatever stands in for it.
+    assert judge(tmp_path, rows, {"original": other}).word == Word.DIRECTION
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "word", "reason"),
+    [
+        ({}, 200, Word.DIRECTION, "the size is another"),
+        ({"sized": True}, 200, Word.NOT_REPRODUCED, "the size is another"),
+        ({"sized": True}, 134, Word.REPRODUCED, ""),
+        # Where something stands in, no size is asked for.
+        ({"sized": True, "original": ORIGINAL | {"epochs": 20}}, 200, Word.DIRECTION, "2 epochs in place of 20"),
+    ],
+)
+def test_a_claim_of_a_size_stands_and_falls_with_it(tmp_path, settings, count, word, reason):
+    verdict = judge(tmp_path, two({"bim": count}, {"bim": 0}), PUBLISHED | settings)
+    assert verdict.word == word
+    assert page.note(verdict).startswith(reason) and bool(page.note(verdict)) == bool(reason)
+
+
+@pytest.mark.parametrize(("count", "word"), [(134, Word.REPRODUCED), (64, Word.DIRECTION), (204, Word.DIRECTION)])
+def test_a_tolerance_as_large_as_the_effect_is_halved(tmp_path, count, word):
+    """33.44 points are printed: 16 or 51 are not the same size, however much is tolerated."""
+    assert judge(tmp_path, two({"bim": count}, {"bim": 0}), PUBLISHED | {"tolerance": 40}).word == word
+
+
+def test_a_refutation_is_shown_before_what_is_open(tmp_path):
+    """The wide interval of few images reaches further than the narrow one that lies on the other side."""
+    rows = two({"bim": 180, "fgsm": 200}, {"bim": 200, "fgsm": 220})
+    for trainings in rows.values():
+        for trained in trainings:
+            trained["clean"] = right(400, 400)
+    rows["GCE"][0]["attacks"]["fgsm"] = np.roll(right(200, 400), 200)
+    rows["GCE"][1]["attacks"]["fgsm"] = np.roll(right(199, 400), 200)
+    verdict = judge(tmp_path, rows, {"attack": "fgsm"}, {"attack": "bim"})
+    rooms = [found.room(*found.ours.interval())[0] for found in verdict.run]
+    assert rooms[0] < rooms[1]
+    assert verdict.decisive.settings["attack"] == "bim"
+    assert page.note(verdict) == "0 of 2 comparisons hold; in the one shown the opposite holds"
 
 
 def test_a_size_counts_from_the_tolerance_on_where_at_least_is_claimed(tmp_path):
@@ -475,6 +549,8 @@ def test_the_files_hold_every_claim_and_comparison(paper):
     assert float(first["ours"]) == pytest.approx(100 * 133.5 / 400)
     assert float(first["low"]) < float(first["ours"]) < float(first["high"])
     assert (float(first["honest"]), first["seeds"], first["images"]) == (0, "2", "400")
+    assert (first["honest_images"], second["honest_images"]) == ("400", "—")
+    assert (first["data"], first["published_data"], second["data"]) == ("mnist", "mnist", "—")
     assert (first["paper"], first["scale"], first["interval"]) == ("chen2019", "demo", "images and trainings")
     with open(folder / "comparisons.csv", encoding="utf-8") as stream:
         found = [(row["id"], row["found"], row["honest_found"], row["missing"]) for row in csv.DictReader(stream)]
@@ -597,7 +673,8 @@ def _sides(comparison: dict):
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_papers_claims_are_about_the_data_of_the_scale_paper(stated, name):
-    names = {comparison["data"] for content in stated[name]["claims"].values() for comparison in content["comparisons"]}
+    comparisons = [comparison for content in stated[name]["claims"].values() for comparison in content["comparisons"]]
+    names = {comparison["original"]["data"] for comparison in comparisons}
     assert names <= {"cholec80", "mnist", "cifar10", "cifar100", "tiny-imagenet-200"}
 
 
@@ -612,6 +689,7 @@ def test_the_papers_claims_are_about_the_data_of_the_scale_paper(stated, name):
         ({"direction": "upwards"}, "direction: 'upwards' is not one of higher, lower"),
         ({"direction": "near", "tolerance": None}, "tolerance: None is not a number of points"),
         ({"rows": "XE"}, "unknown key 'rows'; did you mean 'row'?"),
+        ({"sized": "yes"}, "sized: 'yes' is not true, where the claim is of the printed size itself"),
         ({"class": "3"}, "class: '3' is not a class, counted from 0"),
         ({"measure": "d_cc", "class": 3}, "d_cc is of a whole training: leave 'class' out"),
         ({"measure": "accuracy lost", "attack": 1}, "attack: 1 is not the label of an attack"),

@@ -9,7 +9,7 @@ from robustloss import config
 from robustloss.errors import Problem
 
 ROOT = Path(__file__).parents[2]
-SCALES = ("demo", "short", "mnist", "paper")
+SCALES = ("demo", "short", "cpu", "paper")
 
 
 @pytest.fixture

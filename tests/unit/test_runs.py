@@ -316,7 +316,19 @@ def test_an_ensemble_leaves_out_the_network_s_own_examples(base):
     assert sources("3") == [runs["1"]["run"], runs["6"]["run"]]
 
 
-@pytest.mark.parametrize("scale", ["demo", "short", "mnist", "paper"])
+def test_a_defended_row_meets_the_examples_of_the_network_behind_its_defence():
+    """The network itself has no defence, so that what it makes of an image is a transfer."""
+    found = planned(papers=["song2022"], scale="paper")
+    rows = found.manifests["song2022"]["rows"]["cifar10"]
+    plain, defended = rows["SCE"][0], rows["Random"][0]
+    assert plain["run"] == defended["run"]
+    for run, met in ((plain, False), (defended, True)):
+        honest = json.loads(found.attacks[Path(run["attacks"]["honest 8/255"]).name])
+        assert (run["run"] in {member.get("source") for member in honest["attacks"]}) == met
+        assert (json.loads(found.audits[Path(run["audit"]).name]).get("source") == run["run"]) == met
+
+
+@pytest.mark.parametrize("scale", ["demo", "short", "cpu", "paper"])
 def test_every_network_meets_another_one_s_examples(scale):
     """Each honest evaluation has an adversarial example from at least one network that is not its own."""
     found = planned(papers=["ding2025", "song2022", "pang2020", "chen2019"], scale=scale)

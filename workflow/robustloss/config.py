@@ -173,7 +173,7 @@ def _checked_claim(where: str, claim: dict, paper: dict, folder: Path) -> dict:
             _check_comparison(where, comparison, paper)
     except Problem as problem:
         return {"problem": str(problem)}
-    told = [comparison | {"data": _published_data(comparison["experiment"], paper)} for comparison in comparisons]
+    told = [_with_originals(comparison, paper) for comparison in comparisons]
     return {"claim": claim["claim"], "source": claim["source"], "comparisons": told}
 
 
@@ -196,10 +196,23 @@ def _check_comparison(where: str, comparison: dict, paper: dict) -> None:
             _known(f"{where}.{key}", label, experiment.get("attacks", paper["attacks"]))
 
 
-def _published_data(experiment: str, paper: dict) -> str:
-    """The data set that the paper's own numbers are of: that of the scale `paper`."""
-    name = paper["experiments"][experiment]["data"]
-    return paper["scales"].get("paper", {}).get("data", {}).get(name, {"name": name})["name"]
+def _with_originals(comparison: dict, paper: dict) -> dict:
+    """A comparison beside what the paper's own numbers are of; the other side's where it is of another experiment."""
+    found = comparison | {"original": _original(comparison["experiment"], paper)}
+    if "against_experiment" in comparison:
+        found["against_original"] = _original(comparison["against_experiment"], paper)
+    return found
+
+
+def _original(name: str, paper: dict) -> dict:
+    """The data set, network and epochs of an experiment at the scale `paper`, or at the last where there is none."""
+    experiment = paper["experiments"][name]
+    scale = paper["scales"].get("paper") or [*paper["scales"].values()][-1]
+    return {
+        "data": scale["data"][experiment["data"]]["name"],
+        "network": scale["networks"][experiment["network"]],
+        "epochs": scale["training"][experiment.get("training", "default")]["epochs"],
+    }
 
 
 def _check_measured(where: str, experiment: dict, paper: dict) -> None:

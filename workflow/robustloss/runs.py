@@ -274,7 +274,7 @@ def _climbing(attack: dict, run: dict) -> dict:
     return attack
 
 
-def _transferred(attack: dict, own: str, train: Train) -> dict:
+def _transferred(attack: dict, own: str | None, train: Train) -> dict:
     """`attack` with the names of the runs that it transfers from; an ensemble leaves out what comes from `own`."""
     if "source" in attack:
         source, spec = train(attack["source"])
@@ -289,7 +289,7 @@ def _transferred(attack: dict, own: str, train: Train) -> dict:
 
 def _plan_attack(result: Plan, study: Study, attack: dict, row: dict, run: str, trained: dict, train: Train) -> str:
     scope = {"split": "evaluation", "epochs": trained.get("keep", "all"), "count": None}
-    spec = _defended(study, scope | _transferred(_climbing(attack, trained), run, train), row)
+    spec = _defended(study, scope | _transferred(_climbing(attack, trained), _own(run, row), train), row)
     own = settings_of("attacks", spec)
     parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
     slug = "-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])])
@@ -299,12 +299,16 @@ def _plan_attack(result: Plan, study: Study, attack: dict, row: dict, run: str, 
     return name
 
 
+def _own(run: str, row: dict) -> str | None:
+    """The run whose examples are no transfer to a row: its own, unless the row has a defence, which the run has not."""
+    return None if "defence" in row else run
+
+
 def _plan_audit(result: Plan, study: Study, audit: dict, row: dict, run: str, trained: dict, train: Train) -> str:
     spec = {"split": "evaluation"} | audit
     if "source" in spec:
         spec["source"] = train(spec["source"])[0]
-        # A network's own examples are no transfer.
-        spec = {key: value for key, value in spec.items() if key != "source" or value != run}
+        spec = {key: value for key, value in spec.items() if key != "source" or value != _own(run, row)}
     spec = _defended(study, spec, row)
     name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *naming.audit_modules(spec, trained["model"]))
     result.audits[name] = canonical(spec)

@@ -9,6 +9,7 @@ import numpy as np
 from robustloss.claims import differences, measures, statements
 from robustloss.claims.measures import Reader, Sample, Trained, aligned, number
 from robustloss.claims.verdicts import Comparison, Verdict
+from robustloss.code import settings_of
 from robustloss.errors import Problem
 from robustloss.papers.collection import Collection
 
@@ -75,11 +76,36 @@ def _compare(collection: Collection, reader: Reader, settings: dict) -> Comparis
     missing = next(filter(None, (side.missing for side in sides)), "")
     if missing:
         return replace(found, missing=missing)
-    data = sides[0].trained[0].run.record["spec"]["data"]["name"]
-    found = replace(found, stand_in="" if data == settings["data"] else data)
+    specs = [side.trained[0].run.record["spec"] for side in sides]
+    originals = [settings["original"], settings.get("against_original", settings["original"])]
+    found = replace(found, data=specs[0]["data"]["name"], stand_ins=stand_ins(specs, originals))
+    networks = [words for pair in zip(specs, originals, strict=True) if (words := _another_network(*pair))]
+    if networks and originals[0]["network"] != originals[1]["network"]:
+        return replace(found, missing=f"it compares networks: {' and '.join(networks)}")
     if settings["measure"] in statements.RATIOS:
         return _by_training(found, sides)
     return _by_image(found, reader, sides, _honest_sides(collection, sides, settings))
+
+
+def stand_ins(specs: Sequence[dict], originals: Sequence[dict]) -> tuple[str, ...]:
+    """What trainings have in place of the data, network and epochs of the paper's own, in words, each once."""
+    found = []
+    for spec, original in zip(specs, originals, strict=True):
+        if spec["data"]["name"] != original["data"]:
+            found.append(f"{spec['data']['name']} in place of {original['data']}")
+        found.append(_another_network(spec, original))
+        if spec["epochs"] != original["epochs"]:
+            found.append(f"{spec['epochs']} epochs in place of {original['epochs']}")
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _another_network(spec: dict, original: dict) -> str:
+    ours, theirs = ({"": net["name"], **settings_of("models", net)} for net in (spec["model"], original["network"]))
+    other = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    told = [
+        " ".join([net[""], *(f"{key} {net[key]}" for key in other if key and key in net)]) for net in (ours, theirs)
+    ]
+    return " in place of ".join(told) if other else ""
 
 
 def _by_training(found: Comparison, sides: Sequence[Side]) -> Comparison:
@@ -103,9 +129,11 @@ def _by_image(found: Comparison, reader: Reader, sides: Sequence[Side], judged: 
     # Honest attacks are on the last epoch, so what is lost is lost there.
     last, honest = ([side.samples(reader, settings, "last") for side in both] for both in (sides, judged))
     first, second, honest_first, honest_second = _shared([*last, *honest])[1]
+    images, values = _shared(honest)
     return replace(
         found,
-        honest=differences.over_images(*_shared(honest)[1], shares),
+        honest_images=len(images),
+        honest=differences.over_images(*values, shares),
         lost=differences.over_images(first - honest_first, second - honest_second, shares),
     )
 

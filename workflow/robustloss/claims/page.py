@@ -82,8 +82,9 @@ def note(verdict: Verdict) -> str:
     remarks = [
         (not all(found.printed for found in verdict.comparisons), "the printed numbers do not all say so"),
         (any("honest" in found.settings and not found.honest for found in verdict.run), "not all judged honestly"),
+        (verdict.word in (Word.NOT_REPRODUCED, Word.COLLAPSES), ", ".join(verdict.stand_ins)),
     ]
-    return "; ".join([*reasons, *(text for given, text in remarks if given)])
+    return "; ".join([*reasons, *(text for given, text in remarks if given and text)])
 
 
 def _reasons(verdict: Verdict, decisive: Comparison) -> list[str]:
@@ -98,10 +99,12 @@ def _reasons(verdict: Verdict, decisive: Comparison) -> list[str]:
 
 
 def _failing(verdict: Verdict, decisive: Comparison) -> str:
-    finding = decisive.finding(decisive.ours)
+    finding = str(decisive.finding(decisive.ours))
+    if finding == Finding.HOLDS:
+        finding = "the size is another"
     if len(verdict.run) == 1:
-        return str(finding)
-    standing = sum(found.finding(found.ours) == Finding.HOLDS for found in verdict.run)
+        return finding
+    standing = len(verdict.run) - len(verdict.failing)
     return f"{standing} of {len(verdict.run)} comparisons hold; in the one shown {finding}"
 
 
@@ -114,7 +117,9 @@ def _numbers(comparison: Comparison) -> dict:
     settings = comparison.settings
     experiment = settings["experiment"]
     return {
-        "data": settings["data"],
+        "data": comparison.data or NOTHING,
+        "published_data": settings["original"]["data"],
+        "stand_ins": ", ".join(comparison.stand_ins) or NOTHING,
         "measure": _measured(settings),
         "attack": settings.get("attack", NOTHING),
         "honest_attack": _joined(settings["honest"]) if "honest" in settings else NOTHING,
@@ -131,6 +136,7 @@ def _numbers(comparison: Comparison) -> dict:
         "tolerance": settings.get("tolerance", NOTHING),
         "seeds": comparison.trainings,
         "images": comparison.images or NOTHING,
+        "honest_images": comparison.honest_images or NOTHING,
         "interval": _covers(comparison),
     }
 
@@ -166,7 +172,7 @@ def _joined(value: str | list[str]) -> str:
 
 def _frame(rows: list[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    return frame.astype({"seeds": "Int64", "images": "Int64"}) if rows else frame
+    return frame.astype(dict.fromkeys(("seeds", "images", "honest_images"), "Int64")) if rows else frame
 
 
 def _styled(verdicts: list[Verdict]) -> Styler:
@@ -221,7 +227,7 @@ def _caption(verdicts: list[Verdict]) -> str:
     sentences = [
         "Differences in points, of distances ratios, of the comparison that the verdict hangs on",
         "In brackets: 95 % intervals, over the images that both rows saw and, from two on, over trainings",
-        "Honest: the same under the strongest attacks that were run",
+        "Honest: the same rows under the strongest attacks that were run, after the last epoch",
         f"Grey: published. {display.DASH}: not run at scale {verdicts[0].scale}, or not printed",
         "docs/claims.md has the rule, comparisons.csv all comparisons",
     ]

@@ -8,7 +8,7 @@ RATIOS = ("d_cc", "d_ic", "seconds")
 # What cannot be measured without an attack.
 ATTACKED = ("robust accuracy", "accuracy lost", "perturbation")
 # What says nothing without another key.
-NEEDED = {"honest": "attack", "against_attack": "attack", "honest_experiment": "honest"}
+NEEDED = {"honest": "attack", "against_attack": "attack", "honest_experiment": "honest", "sized": "published"}
 # These say by how much two values may differ.
 BOUNDED = ("near", "not lower", "not higher")
 

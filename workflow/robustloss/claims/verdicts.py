@@ -34,15 +34,17 @@ class Comparison:
     """Two rows compared: `ours` under the published attack, `honest` under the honest one; None where not run.
 
     `lost` is by how much less the honest difference is. Shares are in [0, 1], ratios natural logarithms. `missing` says
-    what was not run. `trainings` is the smaller number of the two rows; `stand_in` is the data set if it is another
-    than the paper's.
+    what was not run. `trainings` is the smaller number of the two rows, `data` the set that they were measured on;
+    `stand_ins` says what takes the place of the paper's own data, networks and epochs.
     """
 
     settings: dict
     published: float | None
     trainings: int = 0
     images: int = 0
-    stand_in: str = ""
+    honest_images: int = 0
+    data: str = ""
+    stand_ins: tuple[str, ...] = ()
     missing: str = ""
     ours: Difference | None = None
     honest: Difference | None = None
@@ -79,11 +81,20 @@ class Comparison:
 
     @property
     def same_size(self) -> bool:
-        """Whether the size is the published one within the tolerance; true where none is printed."""
+        """Whether the size is the published one within the tolerance; true where none is printed.
+
+        Of what differs, half the published size is tolerated at most: more would call no difference the same size.
+        """
         if self.published is None:
             return True
         excess = self._forward(self.ours.mean - self.published)
-        return excess >= -self.tolerance and (self.settings["direction"] == "at least" or excess <= self.tolerance)
+        room = self.tolerance if self.bounded else min(self.tolerance, abs(self.published) / 2)
+        return excess >= -room and (self.settings["direction"] == "at least" or excess <= room)
+
+    @property
+    def another_size(self) -> bool:
+        """Whether the claim is of a size, and the paper's own experiment has come out at another one."""
+        return self.settings.get("sized", False) and not self.stand_ins and not self.same_size
 
     @property
     def printed(self) -> bool:
@@ -131,10 +142,20 @@ class Verdict:
         return [found for found in self.judged if found.gone(level)]
 
     @property
+    def failing(self) -> list[Comparison]:
+        """Those that do not show what is claimed."""
+        return [found for found in self.run if found.finding(found.ours) != Finding.HOLDS or found.another_size]
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """What takes the place of the paper's own in the comparisons that were made, each once."""
+        return list(dict.fromkeys(words for found in self.run for words in found.stand_ins))
+
+    @property
     def word(self) -> Word:
         if not self.run:
             return Word.NOT_ATTEMPTED
-        if any(found.finding(found.ours) != Finding.HOLDS for found in self.run):
+        if self.failing:
             return Word.NOT_REPRODUCED
         if self.gone:
             return Word.COLLAPSES
@@ -143,12 +164,11 @@ class Verdict:
     @property
     def reservations(self) -> list[str]:
         """Why a claim whose direction holds is not reproduced."""
-        stand_ins = list(dict.fromkeys(found.stand_in for found in self.run if found.stand_in))
         reasons = {
             f"{len(self.run)} of {len(self.comparisons)} comparisons made": len(self.run) < len(self.comparisons),
-            f"on {' and '.join(stand_ins)}, so sizes do not compare": stand_ins,
+            f"{', '.join(self.stand_ins)}, so sizes do not compare": self.stand_ins,
             "one training of a row": any(found.trainings < 2 for found in self.run),
-            "the size is another": not stand_ins and not all(found.same_size for found in self.run),
+            "the size is another": not self.stand_ins and not all(found.same_size for found in self.run),
             "the honest attacks leave it open": any(
                 found.finding(found.honest) != Finding.HOLDS for found in self.judged
             ),
@@ -162,4 +182,6 @@ class Verdict:
             return self.comparisons[0]
         if self.word == Word.COLLAPSES:
             return min(self.gone, key=lambda found: found.room(*found.honest.interval()))
-        return min(self.run, key=lambda found: found.room(*found.ours.interval()))
+        # An interval on the wrong side says more than a wide one that reaches further there.
+        among = [found for found in self.run if found.finding(found.ours) == Finding.FAILS] or self.failing or self.run
+        return min(among, key=lambda found: found.room(*found.ours.interval()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustloss.claims.page import text
 from robustloss.claims.statements import several
+from robustloss.claims.verdicts import Word
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing
 from robustloss.lineage import collected
@@ -71,6 +72,9 @@ def _claim(row: dict, manifest: dict) -> list[str]:
     if row["run"] == 0:
         return [row["id"], claim, f"{row['verdict']}", *["—"] * 3]
     found = text(row["unit"], *(float(row[key]) for key in ("ours", "low", "high")))
+    if row["verdict"] == Word.COLLAPSES:
+        honest = text(row["unit"], *(float(row[key]) for key in ("honest", "honest_low", "honest_high")))
+        found += f" as published, {honest} under the honest attacks"
     spent = hours(manifest["claims"][row["id"]]["comparisons"], manifest)
     return [row["id"], claim, f"**{row['verdict']}**: {row['measure']} {found}", str(MINUTES), *map(_shown, spent)]
 
