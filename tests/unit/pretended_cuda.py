@@ -44,7 +44,11 @@ ABOUT = {
     "get_device_name": "a pretended card",
     "synchronize": None,
     "manual_seed_all": None,
-    "graph_pool_handle": (0, 1),
+}
+GRAPHS = {
+    "CUDAGraph": pretended_graphs.Graph,
+    "graph": pretended_graphs.graph,
+    "graph_pool_handle": pretended_graphs.pool,
 }
 
 
@@ -87,8 +91,7 @@ def gpu() -> Iterator[Counter[str]]:
     _waits.clear()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.multiple(torch.cuda, **answers))
-        graphs = {"CUDAGraph": pretended_graphs.Graph, "graph": pretended_graphs.graph}
-        stack.enter_context(mock.patch.multiple(torch.cuda, **graphs))
+        stack.enter_context(mock.patch.multiple(torch.cuda, **GRAPHS))
         # Optimisers ask it whether a graph is being captured.
         stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
         stack.enter_context(mock.patch.object(torch, "Generator", _Generator))

@@ -2,11 +2,14 @@
 
 As on a card what is recorded is not computed: memory that was there is as before, and what the recording made holds NaN
 until its first replay. What decides in Python is decided once. What would wait for the card, or copy to or from it, is
-refused. A card also gives memory that a recording has let go of to later ones of its pool; here it stays.
+refused. A card also gives memory that a recording has let go of to later ones of its pool: so a replay leaves NaN in all
+that recordings made after it hold.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -22,6 +25,16 @@ INDEXED = {aten.index, aten.index_put, aten.index_put_}
 
 # The recording that is being made.
 _open: list["Graph"] = []
+_numbers = itertools.count()
+# The recordings of each pool.
+_pools: dict[int, WeakSet] = {}
+
+
+def pool() -> int:
+    """In place of `torch.cuda.graph_pool_handle`."""
+    handle = next(_numbers)
+    _pools[handle] = WeakSet()
+    return handle
 
 
 class Graph:
@@ -29,15 +42,26 @@ class Graph:
 
     def __init__(self) -> None:
         self.calls = []
+        self.number, self.pool = next(_numbers), None
 
     @torch.no_grad()
     def replay(self) -> None:
         with torch._C.DisableTorchFunction():
+            for other in _pools.get(self.pool, ()):
+                if other.number > self.number:
+                    other.spoil()
             for function, arguments, settings, made in self.calls:
                 found = _tensors(function(*arguments, **settings))
                 for before, now in zip(made, found, strict=True):
                     if before is not None:
                         _write(before, now)
+
+    def spoil(self) -> None:
+        """Lose what the last replay left."""
+        for _, _, _, made in self.calls:
+            for tensor in made:
+                if tensor is not None and tensor.is_floating_point():
+                    _write(tensor, tensor.new_tensor(torch.nan))
 
 
 @contextlib.contextmanager
@@ -45,6 +69,9 @@ def graph(recorded: Graph, pool=None) -> Iterator[None]:
     """In place of `torch.cuda.graph`."""
     state = torch.get_rng_state()
     mode = _Recording(recorded)
+    recorded.number, recorded.pool = next(_numbers), pool
+    if pool is not None:
+        _pools[pool].add(recorded)
     _open.append(recorded)
     try:
         with mode:

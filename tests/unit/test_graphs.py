@@ -111,6 +111,23 @@ def test_a_pass_back_is_of_its_own_images_whatever_went_through_since():
     assert not torch.equal(found[0][0], found[1][0])
 
 
+@pytest.mark.parametrize("back", [True, False])
+@pytest.mark.parametrize("others", [(3, 5), (5, 3), (3,)])
+def test_a_pass_back_is_right_whatever_shapes_went_through_since(others, back):
+    """Recordings share memory: what one leaves there for its pass back is lost when an older one is replayed."""
+    plain, replaying = pair()
+    for count in (3, 5):
+        warm(replaying, count)
+    given, same = leaf(1), leaf(1)
+    logits = replaying(given)
+    for count in others:
+        other = leaf(7, count) if back else images(7, count)
+        found = replaying(other)
+        if back:
+            torch.autograd.grad(found.sum(), other)
+    close(torch.autograd.grad(logits[:, 0].sum(), given), torch.autograd.grad(plain(same)[:, 0].sum(), same))
+
+
 def test_weights_that_change_in_place_are_the_ones_that_are_replayed():
     plain, replaying = pair()
     warm(replaying)

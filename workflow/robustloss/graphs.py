@@ -25,10 +25,15 @@ MOST = 16
 
 
 class Recordings:
-    """Recordings by what they hold for, each made by `record(pool)` when it is time."""
+    """Recordings by what they hold for, each made by `record(pool)` when it is time.
+
+    They share a pool of memory, so what one replay leaves there is its own until the next one, of whichever recording:
+    `turn` counts them.
+    """
 
     def __init__(self) -> None:
         self.pool = None
+        self.turn = 0
         self.seen: Counter[Hashable] = Counter()
         self.made: dict[Hashable, object] = {}
 
@@ -78,22 +83,23 @@ class _Passes:
             return type(network).forward(network, given)
 
         back = images.requires_grad and torch.is_grad_enabled()
-        found = self.recordings.find((_shape(images), back), lambda pool: _Recorded(compute, images, back, pool))
+        found = self.recordings.find((_shape(images), back), lambda pool: self._record(compute, images, back, pool))
         if found is None:
             return compute(images)
         if back:
             return _Replay.apply(images, found)
-        found.forth(images)
-        return found.logits.clone()
+        return found.forth(images)
+
+    def _record(self, compute: Callable, images: torch.Tensor, back: bool, pool) -> "_Recorded":
+        return _Recorded(compute, images, back, pool, self.recordings)
 
 
 class _Recorded:
-    """A network's pass forth, and `back` to the images, for images like `images`."""
+    """A network's pass forth, and `back` to the images, for images like `images`; one of `recordings`."""
 
-    def __init__(self, compute: Callable, images: torch.Tensor, back: bool, pool) -> None:
+    def __init__(self, compute: Callable, images: torch.Tensor, back: bool, pool, recordings: Recordings) -> None:
+        self.recordings = recordings
         self.images = images.detach().clone().requires_grad_(back)
-        # Which of its passes forth was the last, so that one back knows whether it is its own.
-        self.turn = 0
         self.graph, self.graph_back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph() if back else None
         with torch.cuda.graph(self.graph, pool=pool):
             self.logits = compute(self.images)
@@ -104,12 +110,12 @@ class _Recorded:
                 (self.gradient,) = torch.autograd.grad(self.logits, self.images, self.along, retain_graph=True)
 
     @torch.no_grad()
-    def forth(self, images: torch.Tensor) -> int:
-        """Compute the logits, and say which turn it was."""
+    def forth(self, images: torch.Tensor) -> torch.Tensor:
+        """The logits, in the next turn of its recordings."""
         self.images.copy_(images)
         self.graph.replay()
-        self.turn += 1
-        return self.turn
+        self.recordings.turn += 1
+        return self.logits.clone()
 
     @torch.no_grad()
     def back(self, along: torch.Tensor) -> torch.Tensor:
@@ -123,15 +129,18 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def forward(context, images: torch.Tensor, recorded: _Recorded) -> torch.Tensor:
         context.save_for_backward(images)
-        context.recorded, context.turn = recorded, recorded.forth(images)
-        return recorded.logits.detach().clone()
+        logits = recorded.forth(images)
+        context.recorded, context.turn = recorded, recorded.recordings.turn
+        return logits
 
     @staticmethod
     @once_differentiable
     def backward(context, along: torch.Tensor):
-        if context.turn != context.recorded.turn:  # other images have gone through since
-            context.turn = context.recorded.forth(*context.saved_tensors)
-        return context.recorded.back(along), None
+        recorded = context.recorded
+        if context.turn != recorded.recordings.turn:  # something else has gone through since
+            recorded.forth(*context.saved_tensors)
+            context.turn = recorded.recordings.turn
+        return recorded.back(along), None
 
 
 class Updates:
