@@ -10,7 +10,6 @@ from robustloss.report import words
 MARKS = {
     "reproduced": "✓",
     "direction only": "≈",
-    "undecided": "?",
     "not reproduced": "✗",
     "collapses": "↓",
     "not attempted at this scale": "–",
