@@ -13,6 +13,7 @@ from report_fixture import Page
 
 from robustloss import report
 from robustloss.errors import Problem
+from robustloss.papers import wording
 from robustloss.report import ledger, notebook, plots, words
 
 # They share a results folder that takes seconds to make.
@@ -475,12 +476,16 @@ def test_times_and_formulas_read_well():
     assert words.formula("L_CE - 1/6 L_CE^1") == "<i>L</i><sub>CE</sub> − 1/6 <i>L</i><sub>CE</sub><sup>1</sup>"
     assert words.formula("1 cross_entropy") == "1 cross_entropy"
     assert words.formula("<b>L_CE") == "&lt;b&gt;<i>L</i><sub>CE</sub>"
+
+
+def test_an_objective_is_told_term_by_term():
     spec = {
         "clean": [{"loss": "cross_entropy", "weight": 0.5}],
         "objective": [{"loss": "gce", "weight": -1 / 3, "alpha": 0.2}, {"loss": "cross_entropy", "weight": 1}],
         "perturbation": {"name": "pgd"},
     }
-    assert words.objective(spec) == "0.5 cross_entropy clean, cross_entropy − 1/3 gce (alpha 0.2), adversaries of pgd"
+    assert wording.objective(spec) == "1/2 cross_entropy (clean); 1 cross_entropy - 1/3 gce[alpha 1/5] (pgd)"
+    assert wording.objective({}) == ""
 
 
 def test_verdicts_are_counted_from_the_best_to_the_worst():

@@ -10,11 +10,12 @@ from robustloss.errors import Problem
 from robustloss.files import canonical
 from robustloss.lineage import stored
 from robustloss.lineage.stored import Stored
+from robustloss.papers import wording
 from robustloss.report import notebook
 
 # The columns that a line of a table may be asked for by.
 KEYS = ("row", "index", "id", "run_as", "line", "head")
-NOTHING = ("", "—")
+NOTHING = ("", wording.DASH)
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,13 @@ def rests_on(results: Path, paper: str, table: str, row: str | None = None, colu
 def sentences(record: dict) -> list[str]:
     """How one result was made, in a few lines."""
     environment = record.get("environment", {})
-    threads = f", threads: {environment['threads']}" if "threads" in environment else ""
-    machine = f"{environment.get('device', 'cpu')} ({environment.get('hardware', 'unknown')}{threads})"
-    commit = environment.get("git_commit") or "unknown"
-    versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
+    memory = environment.get("peak_memory_bytes", 0) / 2**20
     lines = [
         f"{record['stage']} {record['folder']}",
-        f"  made {environment.get('date', 'at an unknown date')} in {environment.get('seconds', '?')} s on {machine}, "
-        f"{environment.get('peak_memory_bytes', 0) / 2**20:.0f} MiB at most",
-        f"  by commit {commit[:10]}{' with changes' if environment.get('git_dirty') else ''}, "
-        f"code {record.get('code', {}).get('digest', 'unknown')[:12]}; python {environment.get('python')}, {versions}",
+        f"  made {environment.get('date', 'at an unknown date')} in {environment.get('seconds', '?')} s on "
+        f"{wording.machine(environment) or 'an unknown machine'}, {memory:.0f} MiB at most",
+        f"  by commit {wording.commit(environment) or 'unknown'}, "
+        f"code {record.get('code', {}).get('digest', 'unknown')[:12]}; {wording.versions(environment)}",
     ]
     data = f"data {Path(record.get('data', '')).name}".strip() if record["stage"] == "run" else "data"
     digests = {data: record.get("data_digest"), "weights": record.get("weights_digest"), "": record.get("digest")}

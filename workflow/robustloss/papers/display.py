@@ -11,8 +11,8 @@ from robustloss.papers.cells import Entry, Table
 from robustloss.papers.collection import Collection
 from robustloss.papers.formulas import Html, to_html
 from robustloss.papers.tables import Share
+from robustloss.papers.wording import DASH
 
-DASH = "—"
 GREY = "#767676"
 _STYLES = [
     {"selector": "", "props": "border-collapse: collapse; font-variant-numeric: tabular-nums;"},

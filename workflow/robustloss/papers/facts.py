@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from robustloss.papers import wording
 from robustloss.papers.collection import Collection
 from robustloss.papers.measured import SPLITS, Run
 
@@ -60,11 +61,11 @@ def overview(collection: Collection) -> pd.DataFrame:
         "trained": _trained(runs),
         "rows not run": _not_run(collection),
         "hardware": hardware(runs),
-        "versions": _joined(_versions(run) for run in runs),
-        "code": _joined(_commit(run) for run in runs),
+        "versions": _joined(wording.versions(run.record["environment"]) for run in runs),
+        "commit": _joined(wording.commit(run.record["environment"]) for run in runs),
         "time": _time(runs, collection.all_runs()),
     }
-    return pd.DataFrame({"what": list(pairs), "value": [text or "—" for text in pairs.values()]})
+    return pd.DataFrame({"what": list(pairs), "value": [text or wording.DASH for text in pairs.values()]})
 
 
 def seeds(runs: Iterable[Run]) -> str:
@@ -85,7 +86,7 @@ def networks(runs: Iterable[Run]) -> str:
 
 def hardware(runs: Iterable[Run]) -> str:
     """The machines that trained the runs."""
-    return _joined(_machine(run.record["environment"]) for run in runs)
+    return _joined(wording.machine(run.record["environment"]) for run in runs)
 
 
 def _network(model: dict) -> str:
@@ -116,13 +117,6 @@ def _attacks(collection: Collection) -> str:
     )
 
 
-def _machine(environment: dict) -> str:
-    if environment.get("device") != "cpu":
-        return environment["hardware"]
-    count = environment["threads"]
-    return f"{environment['hardware']}, {count} thread{'s' if count > 1 else ''}"
-
-
 def _trained(runs: Sequence[Run]) -> str:
     epochs = " or ".join(str(count) for count in sorted({run.trained_epochs for run in runs}))
     return f"{len(runs)} networks, {epochs} epochs, {seeds(runs)}" if runs else ""
@@ -145,18 +139,6 @@ def _not_run(collection: Collection) -> str:
         for table, rows in left_out.items()
         if rows
     )
-
-
-def _versions(run: Run) -> str:
-    environment = run.record["environment"]
-    versions = {"python": environment.get("python"), **environment.get("versions", {"torch": environment.get("torch")})}
-    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-
-
-def _commit(run: Run) -> str:
-    commit = run.record["environment"].get("git_commit")
-    changed = " with uncommitted changes" if run.record["environment"].get("git_dirty") else ""
-    return f"commit {commit[:10]}{changed}" if commit else ""
 
 
 def _time(runs: Sequence[Run], attacked: Iterable[Run]) -> str:

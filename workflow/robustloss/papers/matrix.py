@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from robustloss.papers.wording import DASH
+
 COLORS = "viridis"
-DASH = "—"
 
 
 def draw(

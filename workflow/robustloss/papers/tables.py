@@ -2,21 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
 from robustloss.errors import Problem
-from robustloss.papers import estimates
+from robustloss.papers import estimates, wording
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured
 from robustloss.papers.measured import Run, names
 
 NOTHING = float("nan")
 BASELINE = "majority class"
-# A weight such as 1/6 is stored as a float; this finds the fraction again, and no other one by chance.
-LARGEST_DENOMINATOR = 100
 
 
 @dataclass(frozen=True)
@@ -153,37 +150,5 @@ def _majority_row(collection: Collection, table: str, metrics: tuple) -> dict:
 
 
 def _objective(runs: list[Run]) -> str | float:
-    """What the runs of a row were trained with, term by term; NaN without runs.
-
-    `1 cross_entropy - 1 false_label`, `1/2 cross_entropy (clean); 1/2 cross_entropy (sai_fgsm, target entropy)`.
-    """
-    if not runs:
-        return NOTHING
-    spec = runs[0].record["spec"]
-    parts = [f"{_terms(spec['clean'])} (clean)"] if "clean" in spec else []
-    parts.append(_terms(spec["objective"]) + (_adversaries(spec["perturbation"]) if "perturbation" in spec else ""))
-    return "; ".join([*parts, *([f"then {_terms(spec['then'])}"] if "then" in spec else [])])
-
-
-def _adversaries(perturbation: dict) -> str:
-    """Who perturbs the images of a term, and what sets its relatives apart."""
-    details = [f"{key} {perturbation[key]}" for key in ("tracker", "target") if key in perturbation]
-    return f" ({', '.join([perturbation['name'], *details])})"
-
-
-def _terms(objective: list[dict]) -> str:
-    """Losses with their weights and settings, the largest weight first."""
-    parts = []
-    for term in sorted(objective, key=lambda term: -term["weight"]):
-        own = [f"{key} {_exact(value)}" for key, value in term.items() if key not in ("loss", "weight")]
-        name = f"{term['loss']}[{', '.join(own)}]" if own else term["loss"]
-        parts.append(f"{'-' if term['weight'] < 0 else '+'} {_exact(abs(term['weight']))} {name}")
-    return " ".join(parts).removeprefix("+ ")
-
-
-def _exact(value):
-    """The fraction that a float was written as, if it was; all else as it is."""
-    if not isinstance(value, float):
-        return value
-    exact = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
-    return exact if float(exact) == value else value
+    """What the runs of a row were trained with; NaN without runs."""
+    return wording.objective(runs[0].record["spec"]) if runs else NOTHING

@@ -10,6 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from robustloss.files import replacing
+from robustloss.papers import wording
 from robustloss.report import grids, ledger, notebook, plots, summary, words
 from robustloss.report.shelf import Attack, Paper, Run, Shelf
 
@@ -55,6 +56,7 @@ def _templates(shelf: Shelf) -> jinja2.Environment:
         "summary": summary,
         "ledger": ledger,
         "words": words,
+        "wording": wording,
         "grid": grids.grid,
         "falls": lambda paper: list(grids.falls(paper, shelf)),
         "title": notebook.title,
@@ -68,8 +70,8 @@ def _templates(shelf: Shelf) -> jinja2.Environment:
         "prose": _prose,
         "tidy": _tidy,
         "moment": lambda date: date.replace("T", " ").removesuffix("Z"),
-        "commit": words.commit,
-        "versions": words.versions,
+        "commit": wording.commit,
+        "versions": wording.versions,
         "masking": _masking,
         "last_epoch": _last_epoch,
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"),

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from robustloss.papers import wording
 from robustloss.report import words
 from robustloss.report.shelf import Paper, Run, Shelf
 
@@ -62,7 +63,7 @@ def machines(runs: Iterable[Run]) -> list[Machine]:
     results, seconds = Counter(), Counter()
     for environment in environments(runs):
         if "hardware" in environment:
-            name = words.machine(environment)
+            name = wording.machine(environment)
             results[name] += 1
             seconds[name] += environment.get("seconds") or 0
     return [Machine(name, results[name], seconds[name]) for name, _ in seconds.most_common()]

@@ -1,16 +1,13 @@
-"""Numbers, settings and environments in a reader's words."""
+"""Numbers and settings in a reader's words."""
 
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 
 from markupsafe import Markup, escape
 
-from robustloss.papers import formulas
+from robustloss.papers import formulas, wording
+from robustloss.papers.wording import DASH
 
-DASH = "—"
-# A weight such as 1/6 is stored as a float; this finds the fraction again, and no other one by chance.
-LARGEST_DENOMINATOR = 100
 # Levels of a pixel, as papers count them.
 PIXELS = (255, 256)
 # A float that was written with so few characters was no fraction.
@@ -64,15 +61,6 @@ def formula(text: str) -> Markup:
     return escape(text) if _NAME.search(text) else Markup(formulas.to_html(text))
 
 
-def objective(spec: dict) -> str:
-    """What a network was trained with: `cross_entropy − 1/6 false_label, adversaries of pgd`."""
-    parts = [f"{_terms(spec['clean'])} clean"] if spec.get("clean") else []
-    parts += [_terms(spec.get("objective", []))]
-    parts += [f"then {_terms(spec['then'])}"] if spec.get("then") else []
-    parts += [f"adversaries of {spec['perturbation']['name']}"] if spec.get("perturbation") else []
-    return ", ".join(part for part in parts if part)
-
-
 def network(spec: dict) -> str:
     """The network's name with its sizes and head."""
     model = spec.get("model", {})
@@ -98,45 +86,12 @@ def exact(value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and len(str(value)) > SHORT:
-        for denominator in (Fraction(value).limit_denominator(LARGEST_DENOMINATOR).denominator, *PIXELS):
+        for denominator in (wording.fraction(value).denominator, *PIXELS):
             if round(value * denominator) / denominator == value:
                 return f"{round(value * denominator)}/{denominator}"
     return DASH if value is None else str(value)
 
 
-def versions(environment: dict) -> str:
-    """`python 3.11.2, torch 2.15.0`."""
-    found = {"python": environment.get("python"), **environment.get("versions", {})}
-    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
-
-
-def machine(environment: dict) -> str:
-    """The processor or the accelerator, with the number of threads where it was a processor."""
-    hardware = environment.get("hardware", DASH)
-    threads = environment.get("threads")
-    if environment.get("device") != "cpu" or threads is None:
-        return hardware
-    return f"{hardware}, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def commit(environment: dict) -> str:
-    """The commit in short, and whether files were changed."""
-    found = environment.get("git_commit")
-    return f"{found[:10]}{' with changes' if environment.get('git_dirty') else ''}" if found else DASH
-
-
 def listed(values: Iterable) -> str:
     """Values joined by commas, each once."""
     return ", ".join(dict.fromkeys(str(value) for value in values)) or DASH
-
-
-def _terms(terms: list[dict]) -> str:
-    """Losses with their weights, the largest weight first; the weight 1 is left out."""
-    parts = []
-    for term in sorted(terms, key=lambda term: -term["weight"]):
-        weight = exact(abs(term["weight"]))
-        own = [f"{key} {exact(value)}" for key, value in term.items() if key not in ("loss", "weight")]
-        name = f"{term['loss']} ({', '.join(own)})" if own else term["loss"]
-        sign = "−" if term["weight"] < 0 else "+"
-        parts.append(f"{sign} {name}" if weight == "1" else f"{sign} {weight} {name}")
-    return " ".join(parts).removeprefix("+ ")
