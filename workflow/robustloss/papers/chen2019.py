@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import cells, display, embedding, figures, planes
+from robustloss.papers import cells, display, embedding, ours, planes
 from robustloss.papers.cells import ACCURACY, ERROR, Cell, Measure, Table, Trained
 from robustloss.papers.collection import Collection
 
@@ -209,7 +209,11 @@ def _against_epsilon(collection: Collection, experiment: str) -> Figure:
         for attack in (*BOUNDED, WORST)
     }
     rows = cells.rows(collection, experiment, PRINTED)
-    return figures.by_epsilon(collection, experiment, rows, panels, cells.published(collection, PRINTED))
+    published = cells.published(collection, PRINTED)
+    note = "epsilon: fraction of the pixel range"
+    figure = ours.measured_curves(collection, experiment, rows, panels, "epsilon", note, published, width=1.76)
+    figure.axes[0].set_xticks([0.0, *map(float, EPSILONS[experiment])], ["0", *EPSILONS[experiment]])
+    return figure
 
 
 def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:

@@ -1,6 +1,6 @@
 """A paper's figures from the runs of a collection; a row that the scale leaves out is named in the footer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from robustloss.papers import estimates, facts, style
-from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.formulas import to_mathtext
 from robustloss.papers.tables import Distance, Share
@@ -113,54 +112,6 @@ def summary(collection: Collection, table: str, shares: Sequence[Share], distanc
     figure.legend(handles=[ours, published, majority], loc="outside upper center", ncols=3)
     style.footer(figure, facts.footer(collection, table, rows, facts.interval_note(collection.seeds(table))))
     return figure
-
-
-def by_epsilon(
-    collection: Collection,
-    experiment: str,
-    rows: Sequence[str],
-    panels: Mapping[str, Mapping[float, Measure]],
-    published: Mapping[tuple[str, str, Measure], float],
-) -> Figure:
-    """One panel for each attack: the measures at each epsilon, a curve per row that was run, with 95 % intervals.
-
-    `published` has percentages by experiment, row and measure; they are hollow points.
-    """
-    figure, axes = _figure(len(panels), width=11, height=3.6, sharey=True)
-    epsilons = sorted({epsilon for measures in panels.values() for epsilon in measures})
-    marks = style.marks(rows)
-    shown = []
-    for axis, (title, measures) in zip(axes, panels.items(), strict=True):
-        for row in rows:
-            printed = _at_epsilon(measures, lambda measure, row=row: published.get((experiment, row, measure)))
-            ours = _at_epsilon(measures, lambda measure, row=row: measure.of(collection.of(experiment, row)))
-            _curve(axis, ours, marks[row])
-            hollow = marks[row].drawn(line=False) | {"markerfacecolor": "none", "markersize": 7.5}
-            axis.plot(list(printed), list(printed.values()), **hollow)
-            shown += [row] if ours or printed else []
-        axis.set(title=title, xlabel="epsilon", xlim=(-0.04 * epsilons[-1], 1.04 * epsilons[-1]), ylim=(-2, 102))
-        axis.set_xticks(epsilons, [f"{epsilon:g}" for epsilon in epsilons])
-    axes[0].set_ylabel("accuracy, %")
-    entries = [Line2D([], [], label=row, **marks[row].drawn()) for row in rows if row in shown]
-    hollow = {"color": style.GREY, "marker": "o", "markerfacecolor": "none", "markersize": 7.5, "linestyle": "none"}
-    _legend(figure, [*entries, Line2D([], [], label="published", **hollow)])
-    notes = ("epsilon: fraction of the pixel range", facts.interval_note(collection.seeds(experiment)))
-    style.footer(figure, facts.footer(collection, experiment, rows, "  ·  ".join(filter(None, notes))))
-    return figure
-
-
-def _at_epsilon(measures: Mapping[float, Measure], read: Callable[[Measure], object]) -> dict:
-    """What `read` finds, by epsilon."""
-    found = {epsilon: read(measure) for epsilon, measure in measures.items()}
-    return {epsilon: value for epsilon, value in found.items() if value is not None}
-
-
-def _curve(axis: Axes, found: Mapping[float, estimates.Measured], mark: style.Mark) -> None:
-    for epsilon, value in found.items():
-        if value.low is not None:
-            axis.vlines(epsilon, 100 * value.low, 100 * value.high, color=mark.color, lw=1)
-    if found:
-        axis.plot(list(found), [100 * value.mean for value in found.values()], **mark.drawn())
 
 
 def _figure(panels: int, width: float, height: float, sharey: bool = False, **grid) -> tuple[Figure, list[Axes]]:

@@ -20,6 +20,8 @@ from robustloss.papers.tables import stored
 NOTHING = float("nan")
 # About how many points of a curve have a marker.
 MARKED = 10
+# A published point.
+HOLLOW = {"markerfacecolor": "none", "markersize": 7.5}
 
 
 class Line(NamedTuple):
@@ -111,50 +113,81 @@ def curves(
     published: Mapping[tuple[str, str, float], float] | None = None,
     share: str = "accuracy",
     scale: str = "linear",
+    width: float = 2.6,
 ) -> Figure:
     """One panel for each title: shares in percent over a number, one curve per label, with their 95 % intervals.
 
     `published` has percentages by title, label and number; they are hollow points. `share` says what the shares are;
-    the axis goes from 0 to 100, but for the `scale` log, for shares that differ little.
+    the axis goes from 0 to 100, but for the `scale` log, for shares that differ little. A panel is `width` inches wide.
     """
-    figure = Figure(figsize=(2.6 * len(panels) + 2.2, 3.6), layout="constrained")
+    published = published or {}
+    figure = Figure(figsize=(width * len(panels) + 2.2, 3.6), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-    marks = style.marks(list(dict.fromkeys(label for panel in panels.values() for label in panel)))
-    handles = {}
+    marks = style.marks(label for panel in panels.values() for label in panel)
+    shown = {label for _, label, _ in published}
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
         for label, points in panel.items():
             points = {place: found for place, found in points.items() if found}
             if points:
-                handles[label] = _curve(axis, points, marks[label])
-            if printed := {place: number for (*at, place), number in (published or {}).items() if at == [title, label]}:
-                hollow = marks[label].drawn(line=False) | {"markerfacecolor": "none", "markersize": 7.5}
-                axis.plot(list(printed), list(printed.values()), **hollow)
-                handles.setdefault(label, Line2D([], [], **marks[label].drawn()))
+                _curve(axis, points, marks[label])
+                shown.add(label)
+            if printed := {place: number for (*at, place), number in published.items() if at == [title, label]}:
+                axis.plot(list(printed), list(printed.values()), **marks[label].drawn(line=False) | HOLLOW)
         axis.set(title=title, xlabel=unit, yscale=scale, **({"ylim": (-2, 102)} if scale == "linear" else {}))
     if scale == "log":
         figures.plain_log(axes[0].yaxis)
     axes[0].set_ylabel(f"{share}, %")
     if not any(found for panel in panels.values() for points in panel.values() for found in points.values()):
         style.not_run(figure)
+    handles = [Line2D([], [], label=label, **mark.drawn()) for label, mark in marks.items() if label in shown]
     if published:
-        handles["published"] = Line2D(
-            [], [], color=style.GREY, marker="o", markersize=7.5, markerfacecolor="none", linestyle="none"
-        )
+        handles.append(Line2D([], [], label="published", color=style.GREY, marker="o", linestyle="none", **HOLLOW))
     if handles:
-        figure.legend(handles.values(), handles, loc="outside right upper")
+        figure.legend(handles=handles, loc="outside right upper")
     rows = collection.rows(experiment)
     notes = filter(None, (note, facts.interval_note(collection.seeds(experiment))))
     style.footer(figure, facts.footer(collection, experiment, rows, "  ·  ".join(notes)))
     return figure
 
 
-def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark):
+def measured_curves(
+    collection: Collection,
+    experiment: str,
+    rows: Sequence[str],
+    panels: Mapping[str, Mapping[float, Measure]],
+    unit: str,
+    note: str,
+    published: Mapping[tuple[str, str, Measure], float],
+    width: float = 2.6,
+) -> Figure:
+    """`curves` of the rows of an experiment: for each title a measure at each number.
+
+    `published` has percentages by experiment, row and measure, as `cells.published` finds them.
+    """
+    found = {
+        title: {
+            row: {number: measure.of(collection.of(experiment, row)) for number, measure in measures.items()}
+            for row in rows
+        }
+        for title, measures in panels.items()
+    }
+    printed = {
+        (title, row, number): published[experiment, row, measure]
+        for title, measures in panels.items()
+        for row in rows
+        for number, measure in measures.items()
+        if (experiment, row, measure) in published
+    }
+    return curves(collection, experiment, found, unit, note, printed, width=width)
+
+
+def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark) -> None:
     for place, found in points.items():
         if found.low is not None:
             axis.vlines(place, 100 * found.low, 100 * found.high, color=mark.color, lw=1)
     # On a long curve a marker at every point would hide the line.
     every = max(1, len(points) // MARKED)
-    return axis.plot(list(points), [100 * found.mean for found in points.values()], markevery=every, **mark.drawn())[0]
+    axis.plot(list(points), [100 * found.mean for found in points.values()], markevery=every, **mark.drawn())
 
 
 def _mean_l2(collection: Collection, run: Run, attack: str) -> float:

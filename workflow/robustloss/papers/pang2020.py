@@ -158,16 +158,12 @@ def strength(collection: Collection) -> Figure:
     attacks = {"cross-entropy": "pgd50un {} ce", "adaptive": "pgd50un {} adaptive", "pairwise": "pairwise {}"}
     only_mnist = any(collection.seeds("mnist-pgd")) and not any(collection.seeds("cifar10-pgd"))
     data = "mnist" if only_mnist else "cifar10"
-    name = f"{data}-pgd"
     panels = {
-        title: {
-            row: {0.0: ACCURACY.of(collection.of(name, row))}
-            | {float(epsilon): Measure(label.format(epsilon)).of(collection.of(name, row)) for epsilon in EPSILONS}
-            for row in METHODS[data]
-        }
+        title: {0.0: ACCURACY} | {float(epsilon): Measure(label.format(epsilon)) for epsilon in EPSILONS}
         for title, label in attacks.items()
     }
-    return ours.curves(collection, name, panels, "epsilon × 256", "epsilon: a radius on pixels in [0, 1]")
+    note = "epsilon: a radius on pixels in [0, 1]"
+    return ours.measured_curves(collection, f"{data}-pgd", METHODS[data], panels, "epsilon × 256", note, {})
 
 
 def convergence(collection: Collection) -> Figure:

@@ -294,27 +294,13 @@ def _under_deepfool(collection: Collection, name: str, experiments: dict[str, st
 
 def _over_steps(collection: Collection, experiment: str, data: str) -> Figure:
     panels = {
-        title: {
-            method: {0.0: ACCURACY.of(collection.of(experiment, method))}
-            | {float(step): Measure(f"{attack} {step}").of(collection.of(experiment, method)) for step in STEPS[data]}
-            for method in METHODS
-        }
+        title: {0.0: ACCURACY} | {float(step): Measure(f"{attack} {step}") for step in STEPS[data]}
         for attack, title in PGD.items()
     }
-    places = {
-        Measure(f"{attack} {step}"): (title, float(step)) for attack, title in PGD.items() for step in STEPS[data]
-    }
-    published = {
-        (*places[measure][:1], row, *places[measure][1:]): percent
-        for (where, row, measure), percent in cells.published(collection, PRINTED).items()
-        if where == experiment and measure in places
-    }
-    published |= {
-        (title, method, 0.0): percent
-        for title in PGD.values()
-        for method, percent in _printed_clean(collection, experiment).items()
-    }
-    return ours.curves(collection, experiment, panels, "step", SCALE, published)
+    clean = _printed_clean(collection, experiment).items()
+    published = cells.published(collection, PRINTED)
+    published |= {(experiment, method, ACCURACY): percent for method, percent in clean}
+    return ours.measured_curves(collection, experiment, METHODS, panels, "step", SCALE, published)
 
 
 def _printed_clean(collection: Collection, experiment: str) -> dict[str, float]:
