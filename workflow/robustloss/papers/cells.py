@@ -9,11 +9,10 @@ import pandas as pd
 from robustloss.errors import Problem
 from robustloss.papers import estimates
 from robustloss.papers.collection import Collection
-from robustloss.papers.estimates import Measured
+from robustloss.papers.estimates import NOTHING, Measured
 from robustloss.papers.measured import Run, names
 
 SEPARATOR = " | "
-NOTHING = float("nan")
 
 
 @dataclass(frozen=True)
@@ -170,15 +169,14 @@ def _numbers(collection: Collection, item: str, entry: Entry) -> dict:
     printed = _printed(collection, item, cell)
     runs = [run for run in collection.of(experiment, row) if cell.measure.record(run)]
     ours = cell.measure.of(runs)
-    percent = [NOTHING if value is None else 100 * value for value in ours or (None,) * 3]
     return {
         "row": cell.row,
         "column": cell.column,
         "metric": _metric(collection, item, cell),
         "in_paper": printed is not None,
         "percent_published": printed.value if printed else NOTHING,
-        **dict(zip(("percent", "percent_low", "percent_high"), percent, strict=True)),
-        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "samples and seeds"),
+        **estimates.columns("percent", ours and ours.percent()),
+        "interval": estimates.interval_over(runs),
         "seeds": len(runs),
         "samples": cell.measure.record(runs[0])[1] if runs else NOTHING,
         "experiment": experiment,

@@ -59,6 +59,11 @@ class Collection:
         wanted = self.manifest["figures"][name]
         return wanted["experiment"], wanted["rows"]
 
+    def measured_for(self, figure: str) -> dict[str, Run]:
+        """The first run of each row of a figure, where something was measured of it for that figure."""
+        experiment, rows = self.figure(figure)
+        return {row: run for row in rows for run in self.first(experiment, row) if figure in run.measured}
+
     def printed(self, table: str, row: str, metric: str) -> Cell | None:
         """The paper's cell, or None where it printed none."""
         found = (cell for cell in self.reference.cells if (cell.item, cell.row, cell.metric) == (table, row, metric))

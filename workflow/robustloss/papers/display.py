@@ -79,7 +79,9 @@ def as_printed(
     """The frame of `cells.measured`, laid out by lines and heads; what is not in the paper says so."""
     texts = _texts(collection, item, entries, frame)
     lines, heads = (list(dict.fromkeys(keys)) for keys in zip(*texts, strict=True))
-    left = _line_columns(table, lines, texts, above=len(heads[0]))
+    printed = {line for (line, _), (text, _) in texts.items() if text}
+    marked = [_marked(line, line in printed) for line in lines]
+    left = line_columns(table.titles, marked, above=len(heads[0]))
     right = [_head_columns(head, [texts.get((line, head), (None, DASH)) for line in lines]) for head in heads]
     shown = pd.DataFrame({name: column for columns in (left, *right) for name, column in columns.items()})
     grey = tuple(name for name in shown.columns if name[-1] == "published")
@@ -107,20 +109,40 @@ def pairs(frame: pd.DataFrame, name: str) -> Styler:
     return table.set_table_styles([{"selector": "td", "props": "white-space: normal;"}], overwrite=False)
 
 
+def line_columns(
+    titles: Sequence[str], lines: Sequence[tuple[str, ...]], above: int
+) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """The columns of headings at the left, each only where it or one before it changes, under `above` empty ones."""
+    rows = [
+        ["" if line[:depth] == last[:depth] else text for depth, text in enumerate(line, 1)]
+        for line, last in zip(lines, [(), *lines], strict=False)
+    ]
+    return {(*[""] * above, title): column for title, column in zip(titles, zip(*rows, strict=True), strict=True)}
+
+
+def intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
+    """A column with its `_low` and `_high`: `12.3 [10.1, 14.5]`, without brackets where there is no interval."""
+    write = _rounded(digits)
+    numbers = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
+    return [
+        write(mean) if pd.isna(low) else f"{write(mean)} [{write(low)}, {write(high)}]" for mean, low, high in numbers
+    ]
+
+
 def _share_columns(frame: pd.DataFrame, metric: Share, printed: list[str]) -> dict:
     name = f"{metric.metric}_percent"
     head = f"{metric.heading}, %"
     return {
         (head, "published"): printed,
-        (head, "ours"): _intervals(frame, name),
-        (head, "last epoch"): _intervals(frame, f"{name}_last"),
+        (head, "ours"): intervals(frame, name),
+        (head, "last epoch"): intervals(frame, f"{name}_last"),
         (head, "balanced"): frame[f"{metric.balanced}_percent"].map(_rounded(1)),
     }
 
 
 def _distance_columns(frame: pd.DataFrame, metric, printed: list[str]) -> dict:
     head, base = metric.heading, metric.relative_to
-    found = {(head, "published"): printed, (head, "ours"): _intervals(frame, metric.metric, digits=2)}
+    found = {(head, "published"): printed, (head, "ours"): intervals(frame, metric.metric, digits=2)}
     if base is None:
         return found
     return found | {
@@ -135,18 +157,8 @@ def _texts(collection: Collection, item: str, entries: Sequence[Entry], frame: p
     printed = [collection.printed(item, row, metric) for row, metric in zip(frame["row"], frame["metric"], strict=True)]
     return {
         (entry.cell.line, entry.cell.head): (cell and cell.printed, ours)
-        for entry, cell, ours in zip(entries, printed, _intervals(frame, "percent", digits), strict=True)
+        for entry, cell, ours in zip(entries, printed, intervals(frame, "percent", digits), strict=True)
     }
-
-
-def _line_columns(table: Table, lines: list[tuple[str, ...]], texts: dict, above: int) -> dict[tuple, list[str]]:
-    """The headings at the left, each part only where it changes."""
-    printed = {line for (line, _), (text, _) in texts.items() if text}
-    rows = []
-    for line, last in zip(lines, [(), *lines], strict=False):
-        parts = enumerate(_marked(line, line in printed), 1)
-        rows.append(["" if line[:depth] == last[:depth] else text for depth, text in parts])
-    return {(*[""] * above, title): column for title, column in zip(table.titles, zip(*rows, strict=True), strict=True)}
 
 
 def _head_columns(head: tuple[str, ...], found: list[tuple[str | None, str]]) -> dict[tuple, list[str]]:
@@ -159,17 +171,6 @@ def _head_columns(head: tuple[str, ...], found: list[tuple[str | None, str]]) ->
 def _marked(heading: tuple[str, ...], in_paper: bool) -> tuple[str, ...]:
     *first, last = (Html(escape(part, quote=False)) for part in heading)
     return (*first, last if in_paper else Html(f'{last}<br><small style="color: {GREY}">not in the paper</small>'))
-
-
-def interval(mean: float, low: float, high: float, digits: int = 1) -> str:
-    """`12.3 [10.1, 14.5]`, without brackets where there is no interval."""
-    write = _rounded(digits)
-    return write(mean) if pd.isna(low) else f"{write(mean)} [{write(low)}, {write(high)}]"
-
-
-def _intervals(frame: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
-    numbers = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
-    return [interval(*row, digits) for row in numbers]
 
 
 def _rounded(digits: int) -> Callable[[float], str]:

@@ -21,7 +21,11 @@ def figure(collection: Collection, names: Mapping[str, str], note: str = "") -> 
 
     `names` are keys of the yaml's figures, with what is said of their rows in the titles.
     """
-    found = _measured(collection, names)
+    found = {
+        f"{row}, {about}": (name, run)
+        for name, about in names.items()
+        for row, run in collection.measured_for(name).items()
+    }
     lines = max(1, -(-len(found) // COLUMNS))
     columns = max(2, min(COLUMNS, len(found)))
     drawn = Figure(figsize=(2.5 * columns + 1.1, 2.7 * lines + 0.5), layout="constrained")
@@ -49,17 +53,6 @@ def figure(collection: Collection, names: Mapping[str, str], note: str = "") -> 
         style.not_run(drawn)
     style.footer(drawn, _footer(collection, [run for _, run in found.values()], [*sorted(counts), note]))
     return drawn
-
-
-def _measured(collection: Collection, names: Mapping[str, str]) -> dict[str, tuple[str, Run]]:
-    found = {}
-    for name, about in names.items():
-        experiment, rows = collection.figure(name)
-        for row in rows:
-            for run in collection.first(experiment, row):
-                if name in run.measured:
-                    found[f"{row}, {about}"] = name, run
-    return found
 
 
 def _clouds(axis: Axes, points: np.ndarray, labels: np.ndarray) -> None:

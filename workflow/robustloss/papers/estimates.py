@@ -15,6 +15,8 @@ import pandas as pd
 from robustloss.intervals import over_seeds
 from robustloss.papers.measured import Run
 
+NOTHING = float("nan")
+
 
 class Measured(NamedTuple):
     """A mean with its 95 % interval, if it has one."""
@@ -22,6 +24,21 @@ class Measured(NamedTuple):
     mean: float
     low: float | None = None
     high: float | None = None
+
+    def percent(self) -> "Measured":
+        """A share in percent."""
+        return Measured(*(None if number is None else 100 * number for number in self))
+
+
+def columns(name: str, found: Measured | None) -> dict[str, float]:
+    """What a table's file has of it: the columns `name`, `<name>_low` and `<name>_high`, NaN where there is nothing."""
+    numbers = (NOTHING if number is None else number for number in found or (None,) * 3)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+
+def interval_over(runs: Sequence[Run]) -> str | float:
+    """Over what a share of the runs has its interval, in a table's file; NaN without runs."""
+    return {0: NOTHING, 1: "samples"}.get(len(runs), "samples and seeds")
 
 
 def share(runs: Sequence[Run], summary: Callable[[Run], dict], moment: str) -> Measured | None:
@@ -64,6 +81,5 @@ def per_class(runs: Sequence[Run], column: str, split: str) -> pd.DataFrame:
 
 def _by_label(columns: list[pd.Series]) -> pd.DataFrame:
     found = {label: over_seeds(values.to_list()) for label, values in pd.concat(columns, axis=1).iterrows()}
-    nothing = (float("nan"),) * 2
-    rows = {label: (mean, *(interval or nothing)) for label, (mean, interval) in found.items()}
+    rows = {label: (mean, *(interval or (NOTHING,) * 2)) for label, (mean, interval) in found.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])

@@ -3,10 +3,10 @@
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import display, ours
+from robustloss.papers import display
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
-from robustloss.papers.estimates import Measured
+from robustloss.papers.estimates import Measured, columns
 from robustloss.papers.measured import names
 from robustloss.papers.tables import stored
 
@@ -19,26 +19,24 @@ def table(collection: Collection) -> tuple[pd.DataFrame, Styler]:
     found = stored(collection.root / "data" / "reference" / "independent.csv")
     found = found[found["paper"] == collection.manifest["paper"]].fillna({"label": ""}).reset_index(drop=True)
     frame = found.drop(columns="paper").rename(columns={"percent": "percent_others"})
-    measured = [_ours(collection, row) for row in found.itertuples()]
-    for place, name in enumerate(("percent", "percent_low", "percent_high")):
-        frame[name] = [ours.NOTHING if cell[place] is None else 100 * cell[place] for cell in measured]
+    frame = frame.join(pd.DataFrame(columns("percent", _ours(collection, row)) for row in found.itertuples()))
     # Ours beside theirs.
     frame = frame[[*frame.columns.drop(["source", "note"]), "source", "note"]]
     frame["runs"] = [names(collection.of(row.experiment, row.row)) for row in found.itertuples()]
     return frame, _shown(collection, frame)
 
 
-def _ours(collection: Collection, row) -> Measured:
+def _ours(collection: Collection, row) -> Measured | None:
     if not row.label:
-        return Measured(None)
+        return None
     measure = Measure() if row.label == CLEAN else Measure(row.label)
-    return measure.of(collection.of(row.experiment, row.row)) or Measured(None)
+    found = measure.of(collection.of(row.experiment, row.row))
+    return found and found.percent()
 
 
 def _shown(collection: Collection, frame: pd.DataFrame) -> Styler:
-    numbers = zip(frame["percent"], frame["percent_low"], frame["percent_high"], strict=True)
     shown = frame[["row", "attack", "percent_others", "source", "note"]].copy()
-    shown.insert(3, "ours, %", [display.interval(*row) for row in numbers])
+    shown.insert(3, "ours, %", display.intervals(frame, "percent"))
     shown = shown.rename(columns={"row": "network", "percent_others": "others, %"})
     caption = f"Grey: others. In brackets: 95 % intervals. {display.DASH}: not run at scale {collection.scale}."
     left = ("network", "attack", "source", "note")

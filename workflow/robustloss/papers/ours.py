@@ -10,14 +10,13 @@ from matplotlib.lines import Line2D
 from pandas.io.formats.style import Styler
 
 from robustloss.files import check_vouched
-from robustloss.papers import display, facts, figures, measured, style
+from robustloss.papers import display, estimates, facts, figures, measured, style
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
-from robustloss.papers.estimates import Measured, value
+from robustloss.papers.estimates import Measured
 from robustloss.papers.measured import Run
 from robustloss.papers.tables import stored
 
-NOTHING = float("nan")
 # About how many points of a curve have a marker.
 MARKED = 10
 # A published point.
@@ -48,7 +47,7 @@ def percent(headings: tuple[str, ...], *measures: Measure) -> Column:
 
     def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
         found = next(filter(None, (measure.of(runs) for measure in measures)), None)
-        return found and Measured(*(None if number is None else 100 * number for number in found))
+        return found and found.percent()
 
     return Column(headings, name, read)
 
@@ -60,7 +59,8 @@ def distance(headings: tuple[str, ...], attack: str) -> Column:
     """
 
     def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
-        return value([run for run in runs if attack in run.attacks], lambda run: _mean_l2(collection, run, attack))
+        attacked = [run for run in runs if attack in run.attacks]
+        return estimates.value(attacked, lambda run: _mean_l2(collection, run, attack))
 
     return Column(headings, f"{attack}_l2".replace(" ", "_"), read, digits=2)
 
@@ -84,24 +84,18 @@ def table(
     about: str = "",
 ) -> tuple[pd.DataFrame, Styler]:
     """One line per row of ours, also where it was not run: a frame with means and 95 % intervals, and how it looks."""
-    found = [
-        [column.read(collection, collection.of(line.experiment, line.row)) for column in columns] for line in lines
-    ]
     rows = []
-    for line, cells in zip(lines, found, strict=True):
-        row = {"experiment": line.experiment, "row": line.row, "seeds": len(collection.of(line.experiment, line.row))}
-        for column, cell in zip(columns, cells, strict=True):
-            numbers = cell or (None,) * 3
-            names = (column.name, f"{column.name}_low", f"{column.name}_high")
-            row |= {key: NOTHING if x is None else x for key, x in zip(names, numbers, strict=True)}
-        rows.append(row | {"runs": measured.names(collection.of(line.experiment, line.row))})
-    depth = len(columns[0].headings)
-    shown = {(*[""] * (depth - 1), title): _first_only(lines, place) for place, title in enumerate(titles)}
-    left = tuple(shown)
-    for place, column in enumerate(columns):
-        shown[column.headings] = [_text(cells[place], column.digits) for cells in found]
-    styler = display.styled(pd.DataFrame(shown), name, _caption(collection, lines, about), left=left)
-    return pd.DataFrame(rows), styler
+    for line in lines:
+        runs = collection.of(line.experiment, line.row)
+        row = {"experiment": line.experiment, "row": line.row, "seeds": len(runs)}
+        for column in columns:
+            row |= estimates.columns(column.name, column.read(collection, runs))
+        rows.append(row | {"runs": measured.names(runs)})
+    frame = pd.DataFrame(rows)
+    left = display.line_columns(titles, [line.headings for line in lines], above=len(columns[0].headings) - 1)
+    ours = {column.headings: display.intervals(frame, column.name, column.digits) for column in columns}
+    styler = display.styled(pd.DataFrame(left | ours), name, _caption(collection, lines, about), left=tuple(left))
+    return frame, styler
 
 
 def curves(
@@ -195,22 +189,6 @@ def _mean_l2(collection: Collection, run: Run, attack: str) -> float:
     check_vouched(folder / "epochs.csv", run.attacks[attack])
     last = stored(folder / "epochs.csv").iloc[-1]
     return float(last["mean_l2"] * last["count"] / max(last["clean_correct"], 1))
-
-
-def _first_only(lines: Sequence[Line], place: int) -> list[str]:
-    """The headings at `place`, each only where it or one before it changes."""
-    before = [(), *(line.headings[: place + 1] for line in lines)]
-    return [
-        "" if line.headings[: place + 1] == last else line.headings[place]
-        for line, last in zip(lines, before, strict=False)
-    ]
-
-
-def _text(found: Measured | None, digits: int) -> str:
-    if found is None:
-        return display.DASH
-    numbers = [f"{number:.{digits}f}".replace("-", "−") for number in found if number is not None]
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]" if len(numbers) == 3 else numbers[0]
 
 
 def _caption(collection: Collection, lines: Sequence[Line], about: str) -> str:

@@ -15,7 +15,7 @@ from robustloss.papers import independent as others_found
 from robustloss.papers.cells import ACCURACY, Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.dots import Panel
-from robustloss.papers.estimates import Measured
+from robustloss.papers.estimates import NOTHING, Measured
 from robustloss.papers.measured import Run
 from robustloss.papers.ours import Column, Line
 
@@ -130,7 +130,7 @@ def transferred(collection: Collection) -> Figure:
     """The transfer table in colours."""
     rows = [*METHODS["cifar10"], *TRAINED]
     shares = [[Measure(f"from {source}").of(collection.of(TRANSFER, row)) for source in SOURCES] for row in rows]
-    values = np.array([[100 * found.mean if found else ours.NOTHING for found in line] for line in shares])
+    values = np.array([[100 * found.mean if found else NOTHING for found in line] for line in shares])
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axis = figure.subplots()
     shown = matrix.draw(axis, values, rows, SOURCES, low=0, high=100, digits=1)
@@ -239,7 +239,7 @@ def _error_after(epoch: int | None) -> Column:
     def read(collection: Collection, runs: Sequence[Run]) -> Measured | None:
         found = _errors(runs)
         error = found.get(epoch or max(found, default=0))
-        return error and Measured(*(100 * number for number in error))
+        return error and error.percent()
 
     name = f"epoch {epoch}" if epoch else "last epoch"
     return Column(("test error, %", name), f"error_{epoch or 'last'}_percent", read)

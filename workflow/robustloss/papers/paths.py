@@ -145,9 +145,7 @@ def _titles(record: dict) -> list[str]:
 
 def _run(collection: Collection, name: str) -> Run | None:
     """The first run of the figure's first row that was measured."""
-    experiment, rows = collection.figure(name)
-    runs = (run for row in rows for run in collection.first(experiment, row) if name in run.measured)
-    return next(runs, None)
+    return next(iter(collection.measured_for(name).values()), None)
 
 
 def _nothing(collection: Collection, name: str, figure: Figure) -> Figure:

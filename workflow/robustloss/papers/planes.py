@@ -15,7 +15,7 @@ def figure(collection: Collection, name: str, images: int = 2) -> Figure:
     The black line is the class boundary; where the picture is flat around the middle, a gradient shows nothing.
     """
     experiment, rows = collection.figure(name)
-    runs = {row: run for row in rows for run in collection.first(experiment, row) if name in run.measured}
+    runs = collection.measured_for(name)
     drawn = Figure(figsize=(2.5 * max(2, len(runs)) + 1, 2.4 * images + 0.7), layout="constrained")
     if not runs:
         style.not_run(drawn)

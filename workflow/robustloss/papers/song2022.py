@@ -12,6 +12,7 @@ from robustloss.papers import cells, display, dots, embedding, facts, ours, surf
 from robustloss.papers.cells import ACCURACY, Cell, Measure, Table, Trained
 from robustloss.papers.collection import Collection
 from robustloss.papers.dots import Panel
+from robustloss.papers.estimates import NOTHING
 from robustloss.papers.measured import names
 from robustloss.papers.ours import Line
 
@@ -76,9 +77,9 @@ def gains(collection: Collection) -> tuple[DataFrame, Styler]:
                 "row": name,
                 "attack": attack,
                 "points_published": collection.reference.value("text", name, "robustness_gain"),
-                "points": 100 * (found[0].mean - found[1].mean) if all(found) else ours.NOTHING,
-                "percent_i_sce": 100 * found[0].mean if found[0] else ours.NOTHING,
-                "percent_other": 100 * found[1].mean if found[1] else ours.NOTHING,
+                "points": 100 * (found[0].mean - found[1].mean) if all(found) else NOTHING,
+                "percent_i_sce": 100 * found[0].mean if found[0] else NOTHING,
+                "percent_other": 100 * found[1].mean if found[1] else NOTHING,
                 "runs": names(itertools.chain(*runs)),
             }
         )
@@ -356,7 +357,7 @@ def _about_grids(collection: Collection) -> str:
 
 def _grid_share(collection: Collection, experiment: str, s: str, m: str, attack: str) -> float:
     found = Measure(attack).of(collection.of(experiment, f"s {s} m {m}"))
-    return 100 * found.mean if found else ours.NOTHING
+    return 100 * found.mean if found else NOTHING
 
 
 def _trained(methods: tuple[str, ...], *experiments: str) -> tuple[Trained, ...]:

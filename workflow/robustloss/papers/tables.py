@@ -9,10 +9,9 @@ import pandas as pd
 from robustloss.errors import Problem
 from robustloss.papers import estimates, wording
 from robustloss.papers.collection import Collection
-from robustloss.papers.estimates import Measured
+from robustloss.papers.estimates import NOTHING, columns
 from robustloss.papers.measured import Run, names
 
-NOTHING = float("nan")
 BASELINE = "majority class"
 
 
@@ -87,7 +86,7 @@ def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple
     cells |= {
         "terms": _objective(runs),
         "seeds": len(runs),
-        "interval": {0: NOTHING, 1: "samples"}.get(len(runs), "samples and seeds"),
+        "interval": estimates.interval_over(runs),
         "runs": names(runs),
     }
     for metric in metrics:
@@ -102,14 +101,15 @@ def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple
 
 def _share_cells(metric: Share, published: float, runs: list[Run]) -> dict:
     name = f"{metric.metric}_percent"
+    mean, last = (estimates.share(runs, metric.summary, moment) for moment in ("mean", "last"))
     balanced = {
         moment: estimates.value(runs, lambda run, moment=moment: metric.of(run)[metric.balanced][moment])
         for moment in ("mean", "last")
     }
     return {
         f"{name}_published": published,
-        **_with_interval(name, estimates.share(runs, metric.summary, "mean"), factor=100),
-        **_with_interval(f"{name}_last", estimates.share(runs, metric.summary, "last"), factor=100),
+        **columns(name, mean and mean.percent()),
+        **columns(f"{name}_last", last and last.percent()),
         f"{metric.balanced}_percent": 100 * balanced["mean"].mean if runs else NOTHING,
         f"{metric.balanced}_percent_last": 100 * balanced["last"].mean if runs else NOTHING,
         f"{metric.metric}_samples": metric.of(runs[0])["count"] if runs else NOTHING,
@@ -118,7 +118,7 @@ def _share_cells(metric: Share, published: float, runs: list[Run]) -> dict:
 
 def _distance_cells(metric: Distance, published: float, runs: list[Run], collection: Collection, table: str) -> dict:
     ours = estimates.value(runs, metric.of)
-    cells = {f"{metric.metric}_published": published, **_with_interval(metric.metric, ours)}
+    cells = {f"{metric.metric}_published": published, **columns(metric.metric, ours)}
     if metric.relative_to is None:
         return cells
     base = collection.printed(table, metric.relative_to, metric.metric)
@@ -126,14 +126,6 @@ def _distance_cells(metric: Distance, published: float, runs: list[Run], collect
     return cells | {
         f"{metric.metric}_ratio_published": published / base.value if base else NOTHING,
         f"{metric.metric}_ratio": ours.mean / ours_base.mean if ours and ours_base else NOTHING,
-    }
-
-
-def _with_interval(name: str, found: Measured | None, factor: float = 1) -> dict:
-    values = (None,) * 3 if found is None else (found.mean, found.low, found.high)
-    return {
-        key: NOTHING if value is None else factor * value
-        for key, value in zip((name, f"{name}_low", f"{name}_high"), values, strict=True)
     }
 
 
