@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 from matplotlib.figure import Figure
-from pandas import DataFrame
-from pandas.io.formats.style import Styler
 
 from robustloss.papers import cells, display, embedding, ours, planes
 from robustloss.papers.cells import ACCURACY, ERROR, Cell, Measure, Table, Trained
@@ -74,31 +73,6 @@ def figure4(collection: Collection) -> Figure:
 def landscape(collection: Collection) -> Figure:
     """Cross-entropy on a plane through a test image; not a figure of the paper."""
     return planes.figure(collection, "landscape")
-
-
-def table2(collection: Collection) -> tuple[DataFrame, Styler]:
-    """Error rates on clean images."""
-    return _table(collection, "table2")
-
-
-def table3(collection: Collection) -> tuple[DataFrame, Styler]:
-    """Six attacks on MNIST and CIFAR-10, and several together."""
-    return _table(collection, "table3")
-
-
-def table4(collection: Collection) -> tuple[DataFrame, Styler]:
-    """PGD on CIFAR-100 and Tiny ImageNet."""
-    return _table(collection, "table4")
-
-
-def table5(collection: Collection) -> tuple[DataFrame, Styler]:
-    """Complement objective training beside cross-entropy and guided complement entropy."""
-    return _table(collection, "table5")
-
-
-def table6(collection: Collection) -> tuple[DataFrame, Styler]:
-    """PGD on adversarially trained networks."""
-    return _table(collection, "table6")
 
 
 def summary(collection: Collection) -> Figure:
@@ -191,7 +165,7 @@ PRINTED = {
     "table5": Table("Robust accuracy", PLACE, _trained(COT, "mnist", "cifar10"), _one_strength),
     "table6": Table("Robust accuracy", PLACE, _trained(PAIR, "mnist-at", "cifar10-at"), _hardened),
 }
-TABLES = {function.__name__: function for function in (table2, table3, table4, table5, table6)}
+TABLES = {item: partial(display.as_printed, item=item, tables=PRINTED) for item in PRINTED}
 FIGURES = {
     function.__name__: function
     for function in (figure1, figure2, figure3, figure4, summary, summary_cifar10, landscape)
@@ -214,9 +188,3 @@ def _against_epsilon(collection: Collection, experiment: str) -> Figure:
     figure = ours.measured_curves(collection, experiment, rows, panels, "epsilon", note, published, width=1.76)
     figure.axes[0].set_xticks([0.0, *map(float, EPSILONS[experiment])], ["0", *EPSILONS[experiment]])
     return figure
-
-
-def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:
-    found = cells.entries(collection, item, PRINTED)
-    frame = cells.measured(collection, item, found)
-    return frame, display.as_printed(collection, PRINTED[item], item, found, frame)

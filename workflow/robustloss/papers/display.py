@@ -1,12 +1,12 @@
 """Tables for the eye: rounded, aligned, published values in grey, a dash where there is nothing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from robustloss.papers import facts
+from robustloss.papers import cells, facts
 from robustloss.papers.cells import Entry, Table
 from robustloss.papers.collection import Collection
 from robustloss.papers.formulas import Html, to_html
@@ -65,7 +65,7 @@ def comparison(
         texts = [cell.printed if cell else DASH for cell in printed]
         texts += [DASH] * (len(frame) - len(texts))
         columns = _share_columns if isinstance(metric, Share) else _distance_columns
-        shown |= {(to_html(head), sub): cells for (head, sub), cells in columns(frame, metric, texts).items()}
+        shown |= {(to_html(head), sub): column for (head, sub), column in columns(frame, metric, texts).items()}
     shown = pd.DataFrame(shown)
     left = [column for column in shown.columns if column[0] == ""]
     grey = [column for column in shown.columns if "published" in column[1] or column[1] == "function"]
@@ -73,10 +73,10 @@ def comparison(
     return _set(found, left[2:], "white-space: normal; min-width: 20em;")
 
 
-def as_printed(
-    collection: Collection, table: Table, item: str, entries: Sequence[Entry], frame: pd.DataFrame
-) -> Styler:
-    """The frame of `cells.measured`, laid out by lines and heads; what is not in the paper says so."""
+def as_printed(collection: Collection, item: str, tables: Mapping[str, Table]) -> tuple[pd.DataFrame, Styler]:
+    """The frame of `cells.measured`, and how it looks: by lines and heads; what is not in the paper says so."""
+    table, entries = tables[item], cells.entries(collection, item, tables)
+    frame = cells.measured(collection, item, entries)
     texts = _texts(collection, item, entries, frame)
     lines, heads = (list(dict.fromkeys(keys)) for keys in zip(*texts, strict=True))
     printed = {line for (line, _), (text, _) in texts.items() if text}
@@ -85,7 +85,8 @@ def as_printed(
     right = [_head_columns(head, [texts.get((line, head), (None, DASH)) for line in lines]) for head in heads]
     shown = pd.DataFrame({name: column for columns in (left, *right) for name, column in columns.items()})
     grey = tuple(name for name in shown.columns if name[-1] == "published")
-    return styled(shown, item, _caption_of_cells(collection, table, entries, frame), left=tuple(left), grey=grey)
+    caption = _caption_of_cells(collection, table, entries, frame)
+    return frame, styled(shown, item, caption, left=tuple(left), grey=grey)
 
 
 def losses(frame: pd.DataFrame, name: str) -> Styler:

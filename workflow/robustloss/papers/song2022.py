@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,21 +50,6 @@ GRIDS = {
     "MNIST, PGD50un 0.02": ("mnist-grid", "pgd50un 0.02"),
     "CIFAR10, PGD50un 0.01": ("cifar10-grid", "pgd50un 0.01"),
 }
-
-
-def table1(collection: Collection) -> tuple[DataFrame, Styler]:
-    """I-SCE and adversarial training under PGD 50 on MNIST."""
-    return _table(collection, "table1")
-
-
-def table2(collection: Collection) -> tuple[DataFrame, Styler]:
-    """I-SCE and adversarial training under PGD 50 on CIFAR-10."""
-    return _table(collection, "table2")
-
-
-def table3(collection: Collection) -> tuple[DataFrame, Styler]:
-    """SimBA on MNIST and CIFAR-10."""
-    return _table(collection, "table3")
 
 
 def gains(collection: Collection) -> tuple[DataFrame, Styler]:
@@ -234,12 +220,6 @@ def interval_slope(s, m, own: float, wrong: float):
 SCALE = "steps on pixels in [-1, 1], without projection: no radius"
 
 
-def _table(collection: Collection, item: str) -> tuple[DataFrame, Styler]:
-    found = cells.entries(collection, item, PRINTED)
-    frame = cells.measured(collection, item, found)
-    return frame, display.as_printed(collection, PRINTED[item], item, found, frame)
-
-
 def _pgd50(trained: Trained) -> Iterator[Cell]:
     experiment, _, method = trained
     data = DATA[experiment]
@@ -370,12 +350,9 @@ PRINTED = {
     "table2": Table("Accuracy", ("method",), _trained(("I-SCE", "AT"), "cifar10"), _pgd50),
     "table3": Table("Accuracy", ("method",), _trained(SIMBA, "mnist-simba", "cifar10-simba"), _simba),
 }
-TABLES = {
+TABLES = {item: partial(display.as_printed, item=item, tables=PRINTED) for item in PRINTED} | {
     function.__name__: function
-    for function in (
-        *(table1, table2, table3, gains),
-        *(numbers4, numbers5, numbers6, numbers7, numbers8, numbers10, numbers11, numbers12),
-    )
+    for function in (gains, *(numbers4, numbers5, numbers6, numbers7, numbers8, numbers10, numbers11, numbers12))
 }
 FIGURES = {
     function.__name__: function
