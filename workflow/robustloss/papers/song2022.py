@@ -297,7 +297,7 @@ def _printed_clean(collection: Collection, experiment: str) -> dict[str, float]:
 
 
 def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
-    """Accuracies, and the mean L2 distance of the attack that goes on until the class changes."""
+    """Accuracies, and the mean L2 of the perturbations of the attack that goes on until the class changes."""
     reads = {
         "clean": ours.percent((), ACCURACY),
         "DeepFool as coded": ours.percent((), Measure("deepfool coded")),
@@ -309,7 +309,7 @@ def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
     ]
     panels += [
         Panel(
-            f"{data}, distance to another class",
+            f"{data}, how far DeepFool goes",
             "mean L2 on [0, 1]",
             name,
             ours.readers(collection, name, {"DeepFool": ours.distance((), "deepfool")}),
