@@ -2,8 +2,8 @@
 
 As on a card what is recorded is not computed: memory that was there is as before, and what the recording made holds NaN
 until its first replay. What decides in Python is decided once. What would wait for the card, or copy to or from it, is
-refused. A card also gives memory that a recording has let go of to later ones of its pool: so a replay leaves NaN in all
-that recordings made after it hold.
+refused. A card also gives memory that a recording has let go of to later ones of its pool: so a replay leaves NaN in
+all that recordings made after it hold.
 """
 
 import contextlib

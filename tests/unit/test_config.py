@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from robustloss import config
+from robustloss import code, config
+from robustloss.attacks.parts import balls, gradients, targets
 from robustloss.errors import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -305,3 +306,42 @@ def test_a_warm_up_is_a_number_of_epochs(settings):
     assert "warm_up: 0 is not a whole number of epochs from 1" in refused(
         settings, demo(training={"default": {"warm_up": 0}})
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"loss": "traning"}, "loss: 'traning' is not one of cross_entropy, exact_cross_entropy"),
+        ({"loss": ["cross_entropy"]}, "loss.0: 'cross_entropy' is not a loss, its weight and the loss's own settings"),
+        ({"target": "nowhere"}, "target: 'nowhere' is not random, second, least_likely or a class"),
+        ({"norm": "l3"}, "norm: 'l3' is not linf or l2"),
+        ({"name": "worst_case", "attacks": []}, "attacks: [] is not a list of attacks"),
+        ({"name": "worst_case", "attacks": ["fgsm"]}, "attacks.0: 'fgsm' is not an attack and its settings"),
+    ],
+)
+def test_what_an_attack_would_refuse_is_refused_before_the_training(settings, change, sentence):
+    attack = {"name": "pgd", "epsilon": 0.1, "step_size": 0.1, "steps": 1} | change
+    assert sentence in refused(settings, {"attacks": {"pgd": attack}})
+
+
+def test_attacks_take_the_losses_targets_and_norms_that_the_schema_names():
+    defined = config.read_yaml(ROOT / "workflow/schemas/paper.schema.yaml")["$defs"]
+    for loss in defined["climbed"]["anyOf"][0]["enum"]:
+        assert loss == "training" or gradients.choose(loss)
+    for target in (*defined["target"]["anyOf"][1]["enum"], 3):
+        targets.check(target)
+    for norm in defined["attack"]["allOf"][2]["then"]["properties"]["norm"]["enum"]:
+        assert balls.choose(norm, 0.1)
+
+
+def test_every_attack_with_these_settings_is_one_of_those_that_the_schema_looks_at():
+    parts = config.read_yaml(ROOT / "workflow/schemas/paper.schema.yaml")["$defs"]["attack"]["allOf"]
+    looked_at = {
+        key: {*part["if"]["properties"]["name"]["enum"]} for part in parts for key in part["then"]["properties"]
+    }
+    # These have targets of their own.
+    others = {"target": {"carlini_wagner", "jsma", "sai_fgsm"}}
+    for key, found in looked_at.items():
+        settings = {name: code.parameters(code.plugin("attacks", name), "perturb") for name in code.plugins("attacks")}
+        taking = {name for name, (required, optional) in settings.items() if key in required + optional}
+        assert taking - found == others.get(key, set()), key
