@@ -2,6 +2,7 @@
 
 import copy
 
+import peers
 import pytest
 import torch
 from minimal_distances import boxed, centres, lengths, linear, rectified
@@ -146,21 +147,17 @@ def test_black_and_white_images_whose_loss_falls_slowly_at_first_are_not_given_u
 
 
 def test_finds_what_other_libraries_find_and_no_farther():
-    foolbox = pytest.importorskip("foolbox")
-    adv_lib = pytest.importorskip("adv_lib.attacks")
-    model, images, labels = digits(24)
-    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    fool = foolbox.attacks.L2CarliniWagnerAttack(
-        binary_search_steps=9, steps=150, stepsize=0.01, confidence=0, initial_const=1e-3, abort_early=False
-    )
-    settings = {"learning_rate": 0.01, "binary_search_steps": 9, "max_iterations": 150, "initial_const": 1e-3}
-    peers = [
-        fool(bounded, images, labels, epsilons=None)[1],
-        adv_lib.carlini_wagner_l2(model, images, labels, confidence=0, **settings, abort_early=False),
+    pytest.importorskip("foolbox")
+    pytest.importorskip("adv_lib.attacks")
+    drawn = model, images, labels = digits(24)
+    settings = {"binary_search_steps": 9, "confidence": 0, "initial_const": 1e-3, "abort_early": False}
+    others = [
+        peers.foolbox(*drawn, "L2CarliniWagnerAttack", steps=150, stepsize=0.01, **settings),
+        peers.adv_lib(*drawn, "carlini_wagner_l2", max_iterations=150, learning_rate=0.01, **settings),
     ]
     ours = attack(model, images, labels).images
     assert success(model, ours, labels) == 1
-    for theirs in peers:
+    for theirs in others:
         assert success(model, theirs, labels) == 1
         assert lengths(ours, images).median() <= 1.02 * lengths(theirs, images).median()
 

@@ -1,4 +1,4 @@
-"""DeepFool against exact distances, a recursion of scalars, and other libraries."""
+"""DeepFool against exact distances and a recursion of scalars."""
 
 import copy
 
@@ -148,25 +148,6 @@ def test_unnormalised_step_is_the_faulty_recursion(norm):
     assert (predictions(plane, found.images) != labels).item() == (norm > 1)
     assert torch.equal(found.images, images) == (norm < 1)
     assert (predictions(plane, attack(plane, images, labels, steps=3).images) != labels).all()
-
-
-def test_finds_what_other_libraries_find_and_no_farther():
-    foolbox = pytest.importorskip("foolbox")
-    evasion = pytest.importorskip("art.attacks.evasion")
-    estimators = pytest.importorskip("art.estimators.classification")
-    model, images, labels = digits(60)
-    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    fool = foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=None, overshoot=0.02)
-    classifier = estimators.PyTorchClassifier(
-        model, torch.nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1), device_type="cpu"
-    )
-    art = evasion.DeepFool(classifier, max_iter=50, epsilon=0.02, nb_grads=10, batch_size=60, verbose=False)
-    peers = [fool(bounded, images, labels, epsilons=None)[1], torch.tensor(art.generate(images.numpy()))]
-    ours = attack(model, images, labels).images
-    assert success(model, ours, labels) == 1
-    for theirs in peers:
-        there = predictions(model, theirs) != labels
-        assert lengths(ours, images).median() <= 1.02 * lengths(theirs, images)[there].median()
 
 
 def test_what_is_misclassified_or_never_will_be_stays_as_it_is():

@@ -1,6 +1,7 @@
 """JSMA against an exhaustive search over all pairs, closed forms, and another library."""
 
 import numpy as np
+import peers
 import pytest
 import torch
 from scipy import stats
@@ -341,16 +342,12 @@ def test_a_batch_keeps_those_that_move_and_few_sizes():
 
 def test_art_finds_the_same_images_where_its_rule_is_the_papers():
     """It takes the two largest derivatives of the target alone, which is the best pair where logits sum to 0."""
-    evasion = pytest.importorskip("art.attacks.evasion")
-    estimators = pytest.importorskip("art.estimators.classification")
+    pytest.importorskip("art.attacks.evasion")
     body, images, labels = digits(24)
     centred = torch.nn.Sequential(body, Function(lambda logits: logits - logits.mean(1, keepdim=True))).eval()
     aims = targets.choose("random", centred(images), labels, seeded(3))
-    classifier = estimators.PyTorchClassifier(
-        centred, torch.nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0, 1), device_type="cpu"
-    )
-    other = evasion.SaliencyMapMethod(classifier, theta=1.0, gamma=0.3, batch_size=24, verbose=False)
-    expected = torch.from_numpy(other.generate(images.numpy(), aims.numpy()))
+    settings = {"theta": 1.0, "gamma": 0.3, "batch_size": 24, "verbose": False}
+    expected = peers.art(centred, images, aims, "SaliencyMapMethod", **settings)
     found = perturb(centred, images, labels, seeded(3), gamma=0.3)
     reached = predictions(centred, found.images) == aims
     assert reached.float().mean() > 0.5
@@ -358,15 +355,11 @@ def test_art_finds_the_same_images_where_its_rule_is_the_papers():
 
 
 def test_probabilities_are_no_weaker_than_art():
-    evasion = pytest.importorskip("art.attacks.evasion")
-    estimators = pytest.importorskip("art.estimators.classification")
+    pytest.importorskip("art.attacks.evasion")
     model, images, labels = digits()
     aims = targets.choose("random", model(images), labels, seeded(3))
-    classifier = estimators.PyTorchClassifier(
-        model, torch.nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0, 1), device_type="cpu"
-    )
-    other = evasion.SaliencyMapMethod(classifier, theta=1.0, gamma=0.15, batch_size=100, verbose=False)
-    expected = torch.from_numpy(other.generate(images.numpy(), aims.numpy()))
+    settings = {"theta": 1.0, "gamma": 0.15, "batch_size": 100, "verbose": False}
+    expected = peers.art(model, images, aims, "SaliencyMapMethod", **settings)
     found = perturb(model, images, labels, seeded(3), gamma=0.15, outputs="probabilities").images
     ours, theirs = ((predictions(model, x) == aims).float().mean() for x in (found, expected))
     assert 0.1 < theirs < 0.95
