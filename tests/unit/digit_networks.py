@@ -1,9 +1,9 @@
-"""Networks for scikit-learn's 8 x 8 digits, one trained as usual and one against PGD, and linear ones."""
+"""Networks for scikit-learn's 8 x 8 digits, one trained as usual and one against PGD."""
 
 import functools
 
 import torch
-from sklearn.datasets import load_digits
+from small_networks import all_digits, predictions
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,16 +11,6 @@ TRAINING = 1297
 # At these radii the two networks' robust accuracies are far from 0 and from 1.
 EPSILON = {"plain": 0.05, "robust": 0.17}
 EPSILON_L2 = {"plain": 0.3, "robust": 0.8}
-
-
-class Scaled(nn.Module):
-    def __init__(self, body, scale):
-        super().__init__()
-        self.body, self.scale = body, scale
-        self.eval()
-
-    def forward(self, images):
-        return self.scale * self.body(images)
 
 
 class Counted(nn.Module):
@@ -34,22 +24,6 @@ class Counted(nn.Module):
     def forward(self, images):
         self.sizes.append(len(images))
         return self.body(images)
-
-
-class Linear(nn.Module):
-    """Logits W x + b of images x, whose distances to the boundaries are known."""
-
-    def __init__(self, weight, bias=0.0):
-        super().__init__()
-        self.weight, self.bias = weight, bias
-        self.eval()
-
-    def forward(self, images):
-        return images.flatten(1) @ self.weight.T + self.bias
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def held_out(count=200):
@@ -82,11 +56,6 @@ def climb(model, images, labels, epsilon, steps=5):
     return found.detach()
 
 
-@torch.no_grad()
-def predictions(model, images):
-    return model(images).argmax(1)
-
-
 def accuracy(model, images, labels):
     return (predictions(model, images) == labels).double().mean().item()
 
@@ -94,9 +63,3 @@ def accuracy(model, images, labels):
 def robust_accuracy(kind, found):
     """On the first of the held-out images, of which `found` are the adversarial versions."""
     return accuracy(network(kind), found, held_out(len(found))[1])
-
-
-@functools.cache
-def all_digits():
-    data = load_digits()
-    return torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)

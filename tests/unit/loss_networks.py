@@ -3,7 +3,8 @@
 import functools
 
 import torch
-from digit_networks import TRAINING, all_digits, climb, held_out
+from digit_networks import TRAINING, climb, held_out
+from small_networks import all_digits
 from torch import nn
 
 from robustloss import heads, losses, models

@@ -14,6 +14,28 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+class Scaled(nn.Module):
+    def __init__(self, body, scale):
+        super().__init__()
+        self.body, self.scale = body, scale
+        self.eval()
+
+    def forward(self, images):
+        return self.scale * self.body(images)
+
+
+class Linear(nn.Module):
+    """Logits W x + b of images x, whose distances to the boundaries are known."""
+
+    def __init__(self, weight, bias=0.0):
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        self.eval()
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight.T + self.bias
+
+
 class Function(nn.Module):
     """Logits as a function of the images; counts the images that it was given."""
 
@@ -51,11 +73,16 @@ def smooth(classes=5, shape=(1, 5, 5), gap=2.0, dtype=torch.float64, count=12):
 
 
 @functools.cache
+def all_digits():
+    """scikit-learn's 1,797 images in [0, 1] and their labels."""
+    data = load_digits()
+    return torch.tensor(data.images / 16, dtype=torch.float32)[:, None], torch.tensor(data.target)
+
+
+@functools.cache
 def digits(count=100):
     """An MLP trained on 8 x 8 digits, and test images that it gets right."""
-    bunch = load_digits()
-    images = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None]
-    labels = torch.tensor(bunch.target)
+    images, labels = all_digits()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import Scaled, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,10 +14,6 @@ NAMES = ["cross_entropy", "exact_cross_entropy", "scaled_cross_entropy", "true_l
 INVARIANT = ["scaled_cross_entropy", "margin", "dlr"]
 GCE = [{"loss": "gce", "weight": 1, "alpha": 0.333}]
 DING = [{"loss": "cross_entropy", "weight": 1}, {"loss": "all_one", "weight": 0.2}, {"loss": "entropy", "weight": -0.5}]
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(count=60, classes=7, dtype=torch.float64):
@@ -37,15 +34,6 @@ def differences(value, logits):
 def gaps(logits):
     top = logits.topk(2, 1).values
     return (top[:, 0] - top[:, 1])[:, None]
-
-
-class Scaled(nn.Module):
-    def __init__(self, body, scale):
-        super().__init__()
-        self.body, self.scale = body, scale
-
-    def forward(self, images):
-        return self.scale * self.body(images)
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -143,10 +131,10 @@ def test_success_of_invariant_losses_does_not_depend_on_the_scale_of_logits_and_
     images = torch.rand(200, 1, 6, 6, generator=seeded())
     with torch.no_grad():
         labels = body(images).argmax(1)
-        body = Scaled(body, 5 / gaps(body(images)).median().item()).eval()
+        body = Scaled(body, 5 / gaps(body(images)).median().item())
 
     def success(scale, loss):
-        model = Scaled(body, scale).eval()
+        model = Scaled(body, scale)
         settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 10, "loss": loss}
         adversarial = attacks.load("pgd")(model, images, labels, seeded(), **settings).images
         with torch.no_grad():

@@ -13,8 +13,8 @@ import numpy as np
 import peers
 import pytest
 import torch
-from digit_networks import seeded
 from loss_networks import KINDS, epsilon, right
+from small_networks import seeded
 from torch import nn
 
 from robustloss import attacks

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
-from sklearn.datasets import load_digits
-from small_networks import Function, problem, seeded, smooth, two_classes
+from small_networks import Function, all_digits, problem, seeded, smooth, two_classes
 from torch import nn
 from torch.nn import functional as F
 
@@ -33,10 +32,9 @@ class Digits:
     """Networks for the 8 x 8 digits, and images that none of them has seen."""
 
     def __init__(self):
-        bunch = load_digits()
-        order = torch.randperm(len(bunch.target), generator=seeded())
-        images = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None][order]
-        labels = torch.tensor(bunch.target)[order]
+        images, labels = all_digits()
+        order = torch.randperm(len(labels), generator=seeded())
+        images, labels = images[order], labels[order]
         self.images, self.labels = images[1200:1350], labels[1200:1350]
         self.train = images[:1200], labels[:1200]
         self.plain = self.network(30)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 from scipy.stats import chisquare
+from small_networks import seeded
 from torchvision.transforms import functional as transforms
 
 from robustloss import augmentation
@@ -16,10 +17,6 @@ from robustloss.images import Images
 
 CPU = torch.device("cpu")
 PADDING = {"zero": "constant", "nearest": "edge"}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module", params=[(8, 8, 3), (9, 7, 1), (6, 10, 4)], ids=str)

@@ -3,7 +3,8 @@
 import digit_networks as digits
 import pytest
 import torch
-from digit_networks import Counted, Linear, Scaled, predictions, seeded
+from digit_networks import Counted
+from small_networks import Linear, Scaled, predictions, seeded
 
 from robustloss import attacks
 from robustloss.attacks import apgd, autoattack, fab, square

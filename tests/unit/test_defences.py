@@ -3,6 +3,7 @@
 import pytest
 import torch
 from scipy.stats import chisquare
+from small_networks import seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,10 +12,6 @@ from robustloss.defences import random_padding
 from robustloss.errors import Problem
 
 SETTINGS = {"smallest": 32, "size": 35, "passes": 10}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def network(name="small", shape=(32, 32, 3), dtype=torch.float32, **spec):

@@ -4,8 +4,9 @@ import digit_networks as digits
 import numpy as np
 import pytest
 import torch
-from digit_networks import Counted, Linear, Scaled, predictions, seeded
+from digit_networks import Counted
 from scipy.optimize import linprog, minimize
+from small_networks import Linear, Scaled, predictions, seeded
 
 from robustloss import attacks
 from robustloss.attacks.parts import hyperplanes

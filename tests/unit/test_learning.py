@@ -4,7 +4,8 @@ import functools
 
 import pytest
 import torch
-from digit_networks import TRAINING, all_digits, held_out
+from digit_networks import TRAINING, held_out
+from small_networks import all_digits
 from torch import nn
 
 from robustloss import code, heads, losses, models, optimizers

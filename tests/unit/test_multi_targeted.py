@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import nn
 
 from robustloss import attacks
@@ -9,10 +10,6 @@ from robustloss.errors import Problem
 
 perturb = attacks.load("multi_targeted")
 SETTINGS = {"epsilon": 0.05, "step_size": 0.02, "steps": 10}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def linear(count=80, classes=6):

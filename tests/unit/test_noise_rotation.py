@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 from scipy.stats import kstest
+from small_networks import seeded
 from torch import nn
 
 from robustloss import attacks
@@ -18,10 +19,6 @@ class Brightness(nn.Module):
     def forward(self, images):
         excess = 20 * (images.mean((1, 2, 3)) - 0.5)
         return torch.stack([torch.zeros_like(excess), excess], 1)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(count=40, side=8):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 from scipy.stats import kstest
+from small_networks import Linear, Scaled, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,31 +15,8 @@ from robustloss.errors import Problem
 SETTINGS = {"epsilon": 8 / 255, "step_size": 2 / 255, "steps": 7}
 
 
-class Linear(nn.Module):
-    def __init__(self, weight, scale=1.0):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.scale = scale
-
-    def forward(self, images):
-        return self.scale * (images.flatten(1) @ self.weight.T)
-
-
-class Scaled(nn.Module):
-    def __init__(self, body, scale):
-        super().__init__()
-        self.body, self.scale = body, scale
-
-    def forward(self, images):
-        return self.scale * self.body(images)
-
-
 def perturb(*arguments, **settings):
     return attacks.load("pgd")(*arguments, **settings).images
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def network(shape=(12, 12, 3), classes=5, dtype=torch.float64):
@@ -58,7 +36,7 @@ def mlp(inputs=36, classes=10):
     images = torch.rand(200, 1, 6, 6, generator=seeded())
     with torch.no_grad():
         top = body(images).topk(2, 1).values
-        model = Scaled(body, 5 / (top[:, 0] - top[:, 1]).median().item()).eval()
+        model = Scaled(body, 5 / (top[:, 0] - top[:, 1]).median().item())
         return model, images, model(images).argmax(1)
 
 
@@ -76,7 +54,7 @@ def test_reaches_the_optimum_of_a_linear_model(loss, random_start):
     other = weight[1 - labels] - weight[labels]
     optimum = (images + 0.1 * other.sign().view_as(images)).clamp(0, 1)
     settings = {"epsilon": 0.1, "step_size": 0.03, "steps": 8, "random_start": random_start, "loss": loss}
-    found = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
+    found = perturb(Linear(weight), images, labels, seeded(), **settings)
     assert torch.allclose(found, optimum, rtol=0, atol=1e-12)
 
 
@@ -147,7 +125,7 @@ def test_closed_form_gradients_are_those_of_autograd():
 def test_exact_direction_keeps_its_success_when_logits_grow_and_the_usual_one_collapses():
     model, images, labels = mlp()
     settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 10}
-    scaled = {scale: Scaled(model, scale).eval() for scale in (0.01, 1, 10, 100)}
+    scaled = {scale: Scaled(model, scale) for scale in (0.01, 1, 10, 100)}
     exact = {
         scale: success(net, images, labels, **settings, loss="exact_cross_entropy") for scale, net in scaled.items()
     }
@@ -166,7 +144,7 @@ def test_exact_direction_of_two_classes_is_the_same_bit_by_bit_at_any_scale(scal
     weight = torch.randn(2, 27, generator=seeded())
     images, labels = draw(50, 3, 3, classes=2, dtype=torch.float32)
     first, other = (
-        perturb(Linear(weight, factor).eval(), images, labels, seeded(), **SETTINGS, loss="exact_cross_entropy")
+        perturb(Scaled(Linear(weight), factor), images, labels, seeded(), **SETTINGS, loss="exact_cross_entropy")
         for factor in (1, scale)
     )
     assert torch.equal(first, other)
@@ -259,7 +237,7 @@ def test_l2_reaches_the_optimum_of_a_linear_model_in_the_ball_and_among_images(e
         excess = lambda length: (cut(image, slope, length) - image).norm().item() - epsilon  # noqa: B023, E731
         optimum.append(cut(image, slope, brentq(excess, 0, 1e4, xtol=1e-15) if excess(1e4) > 0 else 1e4))
     settings = {"epsilon": epsilon, "step_size": 4.0, "steps": 300, "norm": "l2", "random_start": random_start}
-    found = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
+    found = perturb(Linear(weight), images, labels, seeded(), **settings)
     assert torch.allclose(found, torch.stack(optimum), rtol=0, atol=1e-9)
 
 
@@ -285,17 +263,17 @@ def test_steps_do_not_depend_on_the_size_of_the_gradient(norm):
     weight = torch.randn(2, 27, generator=seeded(), dtype=torch.float64)
     images, labels = draw(20, 3, 3, classes=2)
     settings = {"epsilon": 0.4, "step_size": 0.3, "steps": 1, "norm": norm, "loss": "margin"}
-    usual = perturb(Linear(weight).eval(), images, labels, seeded(), **settings)
-    tiny = perturb(Linear(weight.float(), 1e-35).eval(), images.float(), labels, seeded(), **settings)
+    usual = perturb(Linear(weight), images, labels, seeded(), **settings)
+    tiny = perturb(Scaled(Linear(weight.float()), 1e-35), images.float(), labels, seeded(), **settings)
     assert torch.allclose(tiny.double(), usual, rtol=0, atol=1e-6)
-    flat = perturb(Linear(0 * weight).eval(), images, labels, seeded(), **settings)
+    flat = perturb(Linear(0 * weight), images, labels, seeded(), **settings)
     assert torch.equal(flat, images)
 
 
 def test_l2_random_start_is_uniform_in_the_ball():
     images, labels = torch.full((300, 1, 4, 4), 0.5, dtype=torch.float64), torch.zeros(300, dtype=torch.int64)
     settings = {"epsilon": 0.3, "step_size": 1e-12, "steps": 1, "norm": "l2", "random_start": True}
-    model = Linear(torch.randn(2, 16, dtype=torch.float64)).eval()
+    model = Linear(torch.randn(2, 16, dtype=torch.float64))
     start = (perturb(model, images, labels, seeded(), **settings) - images).flatten(1)
     radius = start.norm(dim=1)
     # The share of the ball within a radius is its 16th power; a coordinate of a direction has a known beta law.
@@ -415,7 +393,7 @@ def test_random_targets_are_uniform_over_the_wrong_classes_and_come_from_the_gen
     settings = {"epsilon": 0.1, "step_size": 0.1, "steps": 1, "loss": "true_logit", "target": "random"}
     # The value that grew is the target.
     first, again, other = (
-        (perturb(Linear(weight).eval(), images, labels, seeded(s), **settings) - images).flatten(1).argmax(1)
+        (perturb(Linear(weight), images, labels, seeded(s), **settings) - images).flatten(1).argmax(1)
         for s in (0, 0, 1)
     )
     assert torch.equal(first, again)

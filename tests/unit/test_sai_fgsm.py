@@ -6,6 +6,7 @@ import math
 import loss_networks
 import pytest
 import torch
+from small_networks import predictions, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,7 +19,7 @@ TRACKERS = ["rescale", "trigonometric", "probability", "constant"]
 TARGETS = [None, "all_one", "entropy", "second", 2]
 
 
-class Linear(nn.Module):
+class Plane(nn.Module):
     """Two classes whose logits differ by w x + b, so that an image's Linf distance to the boundary is known."""
 
     def __init__(self, weight, bias):
@@ -49,15 +50,11 @@ def perturb(*arguments, **settings):
     return attacks.load("sai_fgsm")(*arguments, **settings).images
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def linear(count=40):
     """Images far from the ends of [0, 1] at distances of about 0 to 0.1, with the classes that the model gives them."""
     weight = torch.randn(27, generator=seeded(), dtype=torch.float64)
     images = 0.3 + 0.4 * torch.rand(count, 3, 3, 3, generator=seeded(1), dtype=torch.float64)
-    model = Linear(weight, -(images.flatten(1) @ weight).mean().item()).eval()
+    model = Plane(weight, -(images.flatten(1) @ weight).mean().item()).eval()
     return model, images, (model.margin(images) > 0).long()
 
 
@@ -74,11 +71,6 @@ def network(classes=5, gap=3.0, dtype=torch.float64, count=24, fitted=0.75):
         labels = model(images).argmax(1)
     labels[int(fitted * count) :] = (labels[int(fitted * count) :] + 1) % classes
     return model, images, labels
-
-
-def predictions(model, images):
-    with torch.no_grad():
-        return model(images).argmax(1)
 
 
 def by_hand(loss, tracker, step_size, smallest_step, at_boundary=None):
@@ -332,7 +324,7 @@ def test_directions_survive_large_logits_in_float32(direction, gap):
 
 def test_confident_samples_are_moved_to_the_boundary_in_float32():
     model, images, labels = linear()
-    steep = Linear(300 * model.weight.detach().float(), 300 * model.bias).eval()
+    steep = Plane(300 * model.weight.detach().float(), 300 * model.bias).eval()
     assert steep.margin(images.float()).abs().median() > 90
     for target in (None, "all_one", "entropy", "second"):
         settings = {**SETTINGS, "epsilon": 0.2, "steps": 20, "target": target}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import predictions, seeded
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,10 +14,6 @@ SETTINGS = {
     "bim": {"epsilon": 0.03, "step_size": 0.01, "steps": 7},
     "mim": {"epsilon": 0.03, "step_size": 0.01, "steps": 7},
 }
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def network(dtype=torch.float64, scale=1.0):
@@ -117,11 +114,6 @@ def test_results_do_not_depend_on_the_batch_size(name):
     model, (images, labels) = network(), draw()
     parts = torch.cat([attack(name, model, *part) for part in zip(images.split(5), labels.split(5), strict=True)])
     assert torch.allclose(parts, attack(name, model, images, labels), rtol=0, atol=1e-9)
-
-
-def predictions(model, images):
-    with torch.no_grad():
-        return model(images).argmax(1)
 
 
 @pytest.mark.parametrize("name", ["bim", "mim"])

@@ -5,7 +5,8 @@ import math
 import digit_networks as digits
 import pytest
 import torch
-from digit_networks import Counted, Linear, Scaled, predictions, seeded
+from digit_networks import Counted
+from small_networks import Linear, Scaled, predictions, seeded
 
 from robustloss import attacks
 from robustloss.attacks import square

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import nn
 
 from robustloss import attacks
@@ -38,10 +39,6 @@ class Flickering(Linear):
         noise = 30 * torch.randn(images[0].numel(), generator=self.generator, dtype=images.dtype)
         answer = super().forward(images)
         return answer + torch.stack([torch.zeros(len(images)), (images - 0.5).flatten(1) @ noise], 1)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import nn
 
 from robustloss import attacks
@@ -14,10 +15,6 @@ EPSILON = 0.1
 PGD = {"name": "pgd", "epsilon": EPSILON, "step_size": 0.02, "steps": 10}
 FGSM = {"name": "fgsm", "epsilon": EPSILON}
 MARGIN = PGD | {"loss": "margin"}
-
-
-def seeded():
-    return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture(scope="module")
