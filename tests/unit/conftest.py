@@ -1,7 +1,10 @@
 """A small prepared data set and run specification that training and evaluation are tested on."""
 
+import copy
+
 import numpy as np
 import pytest
+from trainings import SPEC
 
 from robustloss.data import prepared
 
@@ -27,14 +30,4 @@ def bars(tmp_path_factory):
 
 @pytest.fixture
 def spec():
-    return {
-        "data": {"name": "bars"},
-        "model": {"name": "small", "width": 8, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"},
-        "objective": [{"loss": "cross_entropy", "weight": 1}],
-        "schedule": {"name": "inverse-time", "rate": 0.1, "decay": 0.01},
-        "seed": 3,
-        "epochs": 4,
-        "batch_size": 16,
-        "optimizer": {"name": "sgd", "momentum": 0.9},
-        "precision": "auto",
-    }
+    return copy.deepcopy(SPEC) | {"model": SPEC["model"] | {"width": 8}, "seed": 3, "epochs": 4}

@@ -1,30 +1,18 @@
 """A small finished results folder, made by the stages themselves: two runs, one attacked with the other's examples."""
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
+from trainings import SPEC
 
 from robustloss import evaluation, features, naming, runs, training
 from robustloss.audit import audit
 from robustloss.data import prepared
-from robustloss.files import canonical, read_json, write_json
+from robustloss.files import canonical, read_json, write_json, write_record
 from robustloss.lineage import collected
 from robustloss.provenance import Stopwatch
 
-DATA = {"name": "bars"}
-SPEC = {
-    "data": DATA,
-    "model": {"name": "small", "width": 4, "mean": [0.5] * 3, "std": [0.25] * 3, "pretrained": "none"},
-    "objective": [{"loss": "cross_entropy", "weight": 1}],
-    "schedule": {"name": "inverse-time", "rate": 0.1, "decay": 0.01},
-    "seed": 0,
-    "epochs": 2,
-    "batch_size": 16,
-    "optimizer": {"name": "sgd", "momentum": 0.9},
-    "precision": "auto",
-}
 PGD = {"name": "pgd", "epsilon": 8 / 255, "step_size": 2 / 255, "steps": 2}
 SCOPE = {"split": "evaluation", "epochs": "all", "count": 8}
 AUDIT = {"split": "evaluation", "epsilon": 8 / 255, "count": 8, "steps": 2, "restarts": 1, "queries": 2, "draws": 2}
@@ -41,9 +29,10 @@ def write(root: Path) -> runs.Plan:
 
 
 def _write() -> runs.Plan:
-    name = naming.name_of("bars", DATA, *naming.data_modules(DATA))
+    asked = SPEC["data"]
+    name = naming.name_of("bars", asked, *naming.data_modules(asked))
     data = _data(Path("data/prepared") / name)
-    plan = runs.Plan(data={name: canonical(DATA)})
+    plan = runs.Plan(data={name: canonical(asked)})
     first = _train(plan, data, SPEC)
     second = _train(plan, data, SPEC | {"seed": 1})
     rows = {"A": [_measured(plan, data, first, PGD)]}
@@ -63,7 +52,7 @@ def _data(folder: Path) -> prepared.Prepared:
         return [images], images.shape, [{"image": i, "class": i % 3} for i in range(count)]
 
     splits = {"train": split(48), "test": split(12), "evaluation": split(9)}
-    return prepared.write(folder, DATA, ["a", "b", "c"], splits, {})
+    return prepared.write(folder, SPEC["data"], ["a", "b", "c"], splits, {})
 
 
 def _train(plan: runs.Plan, data: prepared.Prepared, spec: dict) -> str:
@@ -110,15 +99,6 @@ def _paper(folder: Path, manifest: dict, first: str, second: str) -> None:
 
 def change(path: Path, edit) -> None:
     """Edit a record and give it the checksum of what it now says: what a careless hand cannot do."""
-    from robustloss.files import write_record
-
     record = read_json(path)
     edit(record)
     write_record(path, record)
-
-
-def edit(path: Path, change) -> None:
-    """Edit a record by hand."""
-    record = json.loads(path.read_text())
-    change(record)
-    path.write_text(json.dumps(record))

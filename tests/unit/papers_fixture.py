@@ -311,3 +311,10 @@ def write_json(path: Path, value) -> None:
     """A record as the stages write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def edit(path: Path, change) -> None:
+    """Rewrite a record, as `change` changes it in place; a checksum in it stays as it was."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    change(record)
+    write_json(path, record)

@@ -107,13 +107,6 @@ def entries(results: Path, paper: str, experiment: str, row: str) -> list[dict]:
     return json.loads((results / "papers" / paper / "manifest.json").read_text())["rows"][experiment][row]
 
 
-def change(path: Path, changed) -> None:
-    """Rewrite a record, as `changed` changes it in place."""
-    record = json.loads(path.read_text())
-    changed(record)
-    path.write_text(json.dumps(record))
-
-
 def _show(name: str, manifest: Path) -> None:
     """Tables, figures, and what an executed notebook keeps of them."""
     paper = papers.load(manifest)
@@ -138,7 +131,7 @@ def _train(root: Path, manifest: Path) -> None:
     for path in root.glob("results/runs/mnist*/attacks/*/attack.json"):
         name, strength = path.parent.name.split("-")[:2]
         if name not in ("cw", "jsma"):
-            change(path, lambda record, strength=strength: record["spec"].update(epsilon=float(strength)))
+            papers_fixture.edit(path, lambda record, strength=strength: record["spec"].update(epsilon=float(strength)))
     content = json.loads(manifest.read_text())
     entry = content["rows"]["mnist"]["XE"][0]
     entry["audit"] = f"{entry['directory']}/audits/audit-eps0.1-0000"

@@ -1,5 +1,4 @@
 import csv
-import json
 import math
 import re
 
@@ -43,12 +42,6 @@ def fresh(tmp_path, monkeypatch):
 def published(item):
     with open(REFERENCE, encoding="utf-8", newline="") as stream:
         return {(row["row"], row["metric"]): row["value"] for row in csv.DictReader(stream) if row["item"] == item}
-
-
-def change(manifest, edit):
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    edit(content)
-    manifest.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_rows_stand_in_printed_order_with_the_majority_last(paper):
@@ -188,7 +181,7 @@ def test_a_row_of_ours_that_the_paper_lacks_is_shown_with_dashes(fresh):
         content["rows"]["table3"]["9"] = content["rows"]["table3"]["8"]
         content["labels"]["table3"]["9"] = "new loss"
 
-    change(fresh, add)
+    papers_fixture.edit(fresh, add)
     row = papers.load("results/papers/ding2025/manifest.json").table("table3").set_index("index").loc["9"]
     assert row["run_as"] == "new loss"
     assert row["accuracy_percent"] == pytest.approx(76)
@@ -225,7 +218,7 @@ def test_a_run_of_two_objectives_is_named_by_both(fresh):
     path = fresh.parents[3] / "results/runs/cholec80-sim-table3-8-s0/run.json"
     then = [{"loss": "complement_entropy", "weight": 1}]
     gce = [{"loss": "gce", "alpha": 1 / 3, "weight": 1}]
-    change(path, lambda record: record["spec"].update({"objective": gce, "then": then}))
+    papers_fixture.edit(path, lambda record: record["spec"].update({"objective": gce, "then": then}))
     frame = papers.load("results/papers/ding2025/manifest.json").table("table2").set_index("index")
     assert frame.loc["8", "run_as"] == "1 gce[alpha 1/3]; then 1 complement_entropy"
 
@@ -269,7 +262,7 @@ def test_a_run_that_two_rows_share_is_counted_once(fresh):
     def share(content):
         content["rows"]["table3"]["5(2)"] = content["rows"]["table3"]["5"]
 
-    change(fresh, share)
+    papers_fixture.edit(fresh, share)
     paper = papers.load("results/papers/ding2025/manifest.json")
     assert "4 networks" in paper.overview().data.set_index("what").loc["trained", "value"]
     frame = paper.table("table3").set_index("index")
@@ -302,13 +295,13 @@ def test_a_missing_or_half_written_file_is_one_sentence_naming_the_run(fresh, na
 
 def test_a_record_without_a_needed_value_is_one_sentence(fresh):
     path = fresh.parents[3] / "results/runs/cholec80-sim-table3-8-s0/attacks/pgd-0000/attack.json"
-    change(path, lambda content: content["summary"].pop("majority"))
+    papers_fixture.edit(path, lambda content: content["summary"].pop("majority"))
     with pytest.raises(Problem, match=r"table3-8-s0.*'summary\.majority'"):
         papers.load("results/papers/ding2025/manifest.json")
 
 
 def test_a_row_without_the_attack_is_one_sentence(fresh):
-    change(fresh, lambda content: content["rows"]["table3"]["1"][0]["attacks"].clear())
+    papers_fixture.edit(fresh, lambda content: content["rows"]["table3"]["1"][0]["attacks"].clear())
     with pytest.raises(Problem, match="table3-1-s0 has no attack 'pgd'"):
         papers.load("results/papers/ding2025/manifest.json").table("table3")
 

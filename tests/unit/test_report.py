@@ -264,7 +264,7 @@ def test_the_attack_that_leaves_least_of_its_epsilon_is_marked(results, write):
     for row, left in (("XE", 0.05), ("GCE 1/3", 0.35)):
         entry = report_fixture.entries(results, "chen2019", "mnist", row)[0]
         path = results.parent / entry["attacks"]["mim 0.1"] / "attack.json"
-        report_fixture.change(path, lambda record, left=left: record["summary"]["robust_accuracy"].update(last=left))
+        papers_fixture.edit(path, lambda record, left=left: record["summary"]["robust_accuracy"].update(last=left))
     page = write("chen2019/index.html")
     table = next(
         t for t in page.all("table") if page.all("caption", inside=t)[0].words.startswith("Accuracies of mnist ")
@@ -339,12 +339,12 @@ def test_whatever_is_shown_is_text(results, tmp_path):
     entry["attacks"][EVIL] = entry["attacks"].pop("pgd 0.1")
     manifest.write_text(json.dumps(content))
     directory = results.parent / entry["directory"]
-    report_fixture.change(directory / "run.json", lambda run: run["spec"].update(seed=EVIL, extra={EVIL: EVIL}))
-    report_fixture.change(
+    papers_fixture.edit(directory / "run.json", lambda run: run["spec"].update(seed=EVIL, extra={EVIL: EVIL}))
+    papers_fixture.edit(
         results.parent / entry["audit"] / "audit.json",
         lambda audit: (audit["summary"].update(verdict=EVIL), audit["signs"][0].update(name=EVIL, sentence=EVIL)),
     )
-    report_fixture.change(manifest.with_name("chen2019.ipynb"), lambda book: _fill(book, EVIL))
+    papers_fixture.edit(manifest.with_name("chen2019.ipynb"), lambda book: _fill(book, EVIL))
     (directory / "history.csv").write_text(f'epoch,"{EVIL.replace(chr(34), chr(34) * 2)}",rate\n1,2,3\n2,3,4\n')
     bad = report_fixture.claim(EVIL, EVIL, **dict.fromkeys(("claim", "note", "source", "row", "ours", "unit"), EVIL))
     report_fixture.write_claims(results, [bad])

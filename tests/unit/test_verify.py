@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import lineage_fixture
+import papers_fixture
 import pytest
 
 from robustloss import naming
@@ -94,7 +95,7 @@ RECORDS = [
 @pytest.mark.parametrize("pattern", RECORDS)
 def test_a_number_changed_by_hand_is_named(root, pattern):
     path = only(root, pattern)
-    lineage_fixture.edit(path, lambda record: record["environment"].update(seconds=1.0))
+    papers_fixture.edit(path, lambda record: record["environment"].update(seconds=1.0))
     assert any(str(path) in sentence and "not what was written" in sentence for sentence in problems(root))
 
 
@@ -264,7 +265,7 @@ def test_tables_that_nothing_vouches_for(root):
 
 def test_a_record_without_checksum(root):
     path = only(root, "results/runs/*/run.json")
-    lineage_fixture.edit(path, lambda record: record.pop("record_sha256"))
+    papers_fixture.edit(path, lambda record: record.pop("record_sha256"))
     assert f"{path} has no 'record_sha256', so nothing vouches for it: make it again" in problems(root)
 
 
