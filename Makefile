@@ -1,4 +1,4 @@
-# The two commands of the README, and what they rest on. Everything else is `snakemake` itself.
+# The commands that README.md, REPRODUCING.md and docs name. Everything else is `snakemake` itself.
 PYTHON ?= python3
 BIN := .venv/bin
 LIBRARY := PYTHONPATH=workflow $(BIN)/python -m robustloss
@@ -10,7 +10,8 @@ CHOSEN = $(if $(PAPERS),"papers=[$(shell echo $(PAPERS) | tr ' ' ',')]")
 
 demo: env
 	$(BIN)/snakemake --cores all --config scale=demo
-	@$(BIN)/python workflow/scripts/where.py
+	@echo "Everything to read, with the runs behind each number: open results/report/index.html"
+	@echo "Each paper's page, tables and figures as files, and which runs they rest on: results/papers"
 
 # The published results as they were: from a clone alone, neither data nor networks.
 tables: env

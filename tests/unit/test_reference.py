@@ -134,8 +134,8 @@ def test_values_are_numbers_with_their_printed_digits_beside_them(ding):
     cell = ding.cell("table3", "3", "d_cc")
     assert (cell.value, cell.printed) == (11.4, "11.40")
     assert ding.value("table3", "5(2)", "robust_accuracy") == 20.03
-    assert ding.source("table3", "5(2)", "robust_accuracy") == "Table 3, row 5(2), column PGD"
-    assert "31 %" in ding.note("table3", "6(2)", "robust_accuracy")
+    assert ding.cell("table3", "5(2)", "robust_accuracy").source == "Table 3, row 5(2), column PGD"
+    assert "31 %" in ding.cell("table3", "6(2)", "robust_accuracy").note
     assert ding.value("table2", "3", "loss") == "L_CE - L_CE^f"
 
 

@@ -217,7 +217,9 @@ def test_the_gain_of_the_abstract_fits_only_the_smaller_epsilon_of_table_1():
     )
     gain = gains("MNIST ResNet-32 PGD50un I-SCE over SCE")
     assert large < gain < small
-    assert f"{small - gain:.2f} %" in SONG.note("text", "MNIST ResNet-32 PGD50un I-SCE over SCE", "robustness_gain")
+    assert (
+        f"{small - gain:.2f} %" in SONG.cell("text", "MNIST ResNet-32 PGD50un I-SCE over SCE", "robustness_gain").note
+    )
     for place in ("Abstract", "Section 5"):
         assert gains(f"MNIST ResNet-32 PGD50un I-SCE over SCE, {place}") == int(gain)
 
@@ -227,7 +229,7 @@ def test_two_gains_over_center_loss_contradict_each_other_and_say_so():
     values = [SONG.cell("text", row, "robustness_gain").printed for row in rows]
     assert values == ["60.31", "11.35"]
     for row, other in zip(rows, reversed(values), strict=True):
-        assert other in SONG.note("text", row, "robustness_gain")
+        assert other in SONG.cell("text", row, "robustness_gain").note
 
 
 def test_gains_read_from_figures_say_that_no_absolute_value_is_readable():
@@ -284,7 +286,7 @@ def test_weakened_adversarial_training_is_noted_where_it_is_attacked():
     ],
 )
 def test_other_inconsistencies_of_song2022_are_noted(row, metric, words):
-    assert words in SONG.note("text", row, metric)
+    assert words in SONG.cell("text", row, metric).note
 
 
 def python(formula, *replacements):
@@ -341,7 +343,7 @@ def test_the_surface_is_positive_where_the_paper_looked_and_not_everywhere():
     )
     assert surface(1, 0, f, wrong) == 0
     assert all(surface(s, m, f, wrong) > 0 for s, m in product(np.linspace(1, 2, 11)[1:], np.linspace(0.01, 0.1, 10)))
-    note = SONG.note("text", "MNIST and CIFAR10, mean over all examples", "z_sign")
+    note = SONG.cell("text", "MNIST and CIFAR10, mean over all examples", "z_sign").note
     limit = float(re.search(r"from f = ([\d.]+) on", note)[1])
     assert surface(1, 0.1, limit - 0.01, wrong) > 0 > surface(1, 0.1, limit + 0.01, wrong)
 
@@ -390,8 +392,8 @@ def test_the_improvement_under_pgd_is_one_cell_and_larger_ones_are_noted():
     larger = {place: gain for place, gain in gained.items() if gain > printed_gain}
     assert larger == {("table3", "MNIST eps=0.2"): 7.97, ("table4", "Tiny ImageNet eps=0.04"): 9.52}
     for (item, row), gain in larger.items():
-        assert f"{gain:.2f} points" in CHEN.note(item, f"{row} GCE", "robust_accuracy_pgd")
-        assert f"{gain:.2f}" in CHEN.note("text", "PGD GCE over XE", "robustness_gain")
+        assert f"{gain:.2f} points" in CHEN.cell(item, f"{row} GCE", "robust_accuracy_pgd").note
+        assert f"{gain:.2f}" in CHEN.cell("text", "PGD GCE over XE", "robustness_gain").note
 
 
 def test_momentum_gains_most_on_mnist_and_not_on_cifar10_which_is_noted():
@@ -402,7 +404,7 @@ def test_momentum_gains_most_on_mnist_and_not_on_cifar10_which_is_noted():
         "CIFAR10": ("CIFAR10 eps=0.04", "robust_accuracy_fgsm"),
     }
     assert max(gained, key=gained.get) == best["MNIST"]
-    note = CHEN.note("text", "best improvement of Table 3", "claim")
+    note = CHEN.cell("text", "best improvement of Table 3", "claim").note
     assert all(f"{gained[key]:.2f}" in note for key in best.values())
 
 
@@ -415,15 +417,15 @@ def test_the_relative_improvement_is_that_of_alpha_one_third():
     base, third, fifth = (errors(s)["CIFAR10"] for s in ("XE", "alpha=1/3 GCE", "alpha=1/5 GCE"))
     relative = CHEN.value("text", row, "relative_improvement")
     assert relative == pytest.approx(100 * (base - third) / base, abs=0.005)
-    assert f"{100 * (base - fifth) / base:.1f} %" in CHEN.note("text", row, "relative_improvement")
-    assert "test set" in CHEN.note("text", row, "relative_improvement")
+    assert f"{100 * (base - fifth) / base:.1f} %" in CHEN.cell("text", row, "relative_improvement").note
+    assert "test set" in CHEN.cell("text", row, "relative_improvement").note
 
 
 def test_errors_above_the_baseline_and_unused_best_values_are_noted():
     settings = [f"alpha=1/{n} GCE" for n in (2, 3, 4, 5)]
     base, table = errors("XE"), {setting: errors(setting) for setting in settings}
     for setting, data in product(settings, IMAGES):
-        note = CHEN.note("table2", f"{data} {setting}", "error_rate")
+        note = CHEN.cell("table2", f"{data} {setting}", "error_rate").note
         assert (table[setting][data] > base[data]) == ("above the baseline" in note)
         lowest = table[setting][data] == min(table[s][data] for s in settings) and data != "MNIST"
         assert lowest == ("at alpha 1/3 only" in note)
@@ -437,21 +439,21 @@ def test_error_rates_of_the_text_are_those_of_table_2():
 
 def test_the_gains_of_adversarial_training_are_noted_as_small():
     for (row, metric), gain in differences("table6").items():
-        assert f"only {gain:.2f} points" in CHEN.note("table6", f"{row} GCE", metric)
+        assert f"only {gain:.2f} points" in CHEN.cell("table6", f"{row} GCE", metric).note
 
 
 def test_contradictory_networks_and_epsilons_are_noted():
     assert CHEN.value("table2", "Tiny ImageNet", "architecture") == "ResNet-50"
     assert CHEN.value("text", "Table 4", "network") == "Resnet-56"
     for row in CHEN.rows("table4"):
-        note = CHEN.note("table4", row, "robust_accuracy_pgd")
+        note = CHEN.cell("table4", row, "robust_accuracy_pgd").note
         assert ("ResNet-50" in note) == row.startswith("Tiny")
     caption = CHEN.value("text", "Table 3", "epsilons").split(", ")
     assert [f"eps={e}" for e in caption] == list(STRENGTHS["CIFAR10"])
     for row, attack in product(CHEN.rows("table3"), ("fgsm", "bim", "pgd", "mim")):
         if "eps=" in row:
             outside = re.search(r"eps=(\S+)", row)[1] not in caption
-            assert outside == ("the caption names" in CHEN.note("table3", row, f"robust_accuracy_{attack}"))
+            assert outside == ("the caption names" in CHEN.cell("table3", row, f"robust_accuracy_{attack}").note)
 
 
 def test_few_iterations_plateaus_and_the_unbounded_attack_are_noted():
@@ -462,9 +464,9 @@ def test_few_iterations_plateaus_and_the_unbounded_attack_are_noted():
             assert (cell.column == "C&W") == ("confidence" in cell.note), cell
     for row in ("MNIST eps=0.2", "MNIST eps=0.3"):
         for attack in ("bim", "mim"):
-            assert "finds no gradient" in CHEN.note("table3", f"{row} GCE", f"robust_accuracy_{attack}")
-    assert "leaves 0 %" in CHEN.note("table3", "MNIST c=0 GCE", "robust_accuracy_cw")
-    assert "missing" in CHEN.note("table5", "MNIST eps=0.2 COT", "robust_accuracy_fgsm")
+            assert "finds no gradient" in CHEN.cell("table3", f"{row} GCE", f"robust_accuracy_{attack}").note
+    assert "leaves 0 %" in CHEN.cell("table3", "MNIST c=0 GCE", "robust_accuracy_cw").note
+    assert "missing" in CHEN.cell("table5", "MNIST eps=0.2 COT", "robust_accuracy_fgsm").note
 
 
 def test_gamma_is_two_pixels_for_each_iteration_of_the_saliency_attack():
@@ -507,8 +509,8 @@ def test_minimising_the_printed_sign_leads_away_from_the_right_class_which_is_no
     assert values[-1] < 1
     assert CHEN.value("text", "normalised complement loss factor", "range") == "0 to -1"
     for equation in (1, 2, 3):
-        assert "must not have it" in CHEN.note("text", f"Equation {equation}", "formula")
-    assert "log(K)" in CHEN.note("text", "Equation 3", "formula")
+        assert "must not have it" in CHEN.cell("text", f"Equation {equation}", "formula").note
+    assert "log(K)" in CHEN.cell("text", "Equation 3", "formula").note
 
 
 def test_the_carlini_wagner_objective_with_restored_index_rewards_the_target():
@@ -516,7 +518,7 @@ def test_the_carlini_wagner_objective_with_restored_index_rewards_the_target():
     text = python(CHEN.value("text", "Equation 10", "formula"), *meant)
     objective = [eval(text, NAMES | {"other": 1.0, "target": t, "kappa": 0.5}) for t in (0.0, 1.0, 1.2, 9.0)]
     assert objective == pytest.approx([1.0, 0.0, -0.2, -0.5])
-    assert "restored: y" in CHEN.note("text", "Equation 10", "formula")
+    assert "restored: y" in CHEN.cell("text", "Equation 10", "formula").note
 
 
 # pang2020
@@ -549,7 +551,7 @@ def test_the_formulas_of_the_summary_and_what_is_wrong_with_them():
     )
     assert found == pytest.approx(torch.nn.functional.mse_loss(z, centre, reduction="sum").item() / 2)
     assert PANG.value("text", "MMC density", "formula") == "N_k p_k(C) / C^((d - 1)/2)"
-    assert "C_MM" in PANG.note("text", "MMC density", "formula")
-    assert "polynomial" in PANG.note("text", "MMC density as C is minimised to zero", "claim")
+    assert "C_MM" in PANG.cell("text", "MMC density", "formula").note
+    assert "polynomial" in PANG.cell("text", "MMC density as C is minimised to zero", "claim").note
     for row in ("MMC over SCE, Abstract", "MMC over SCE, Center loss, MMLDA and L-GM"):
-        assert "later evaluations contradict" in PANG.note("text", row, "claim")
+        assert "later evaluations contradict" in PANG.cell("text", row, "claim").note

@@ -58,14 +58,6 @@ class Reference:
         """The printed number (in its unit: 20.03 for 20.03 %), or the printed text where there is no unit."""
         return self.cell(item, row, metric).value
 
-    def source(self, item: str, row: str, metric: str) -> str:
-        """Where in the paper the value stands."""
-        return self.cell(item, row, metric).source
-
-    def note(self, item: str, row: str, metric: str) -> str:
-        """What to know before comparing with the value; often empty."""
-        return self.cell(item, row, metric).note
-
     def _of(self, item: str) -> list[Cell]:
         cells = [cell for cell in self.cells if cell.item == item]
         if not cells:
