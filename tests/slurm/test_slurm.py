@@ -1,4 +1,15 @@
-"""`snakemake --profile slurm` on a real Slurm: what ends well, what fails, and what is killed."""
+"""`snakemake --profile slurm` on a real Slurm: what ends well, what fails, and what is killed.
+
+A shrunken study on two nodes with a pretended GPU each, which account for jobs in a database (slurmdbd) and refuse
+those without an account of the user's: to its end with partition, account and GPU model set in the profile; wrong
+ones of each; a failing job, without an account in the profile, accounted to the default one; limits of memory and
+time; a training that is preempted, loses its node and is cancelled, to the weights of an undisturbed one; Ctrl-C.
+Last run on Slurm 22.05.
+
+By hand: two trainings while slurmdbd was dead, with and without an account in the profile, ran to their ends. The
+commands of envs/robustloss.def were run in a bare Debian 12 (four minutes), and chen2019's demo in that; Apptainer
+itself was not.
+"""
 
 import json
 import os

@@ -1,6 +1,7 @@
 """What is done on CUDA keeps its tensors there, waits for the card no more than it must, and gives the CPU's results.
 
-Where there is a card, it is taken; elsewhere a pretended one (see `pretended_cuda`).
+Where there is a card, it is taken; elsewhere a pretended one (see `pretended_cuda`). By hand chen2019's demo ran on two
+pretended ones.
 """
 
 import numpy as np
