@@ -31,3 +31,12 @@ def bars(tmp_path_factory):
 @pytest.fixture
 def spec():
     return copy.deepcopy(SPEC) | {"model": SPEC["model"] | {"width": 8}, "seed": 3, "epochs": 4}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A small finished results folder, to be read only, and the plan that asks for it."""
+    import lineage_fixture  # which takes torch with it
+
+    root = tmp_path_factory.mktemp("finished")
+    return root, lineage_fixture.write(root)

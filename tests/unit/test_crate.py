@@ -10,7 +10,6 @@ import urllib.response
 from pathlib import Path
 from urllib.parse import unquote
 
-import lineage_fixture
 import pytest
 import requests
 import urllib3
@@ -25,10 +24,9 @@ CONTEXTS = read_json(Path(__file__).with_name("ro_crate_context.json"))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A finished folder in which the workflow lies, too."""
-    root = tmp_path_factory.mktemp("made")
-    lineage_fixture.write(root)
+def made(finished, tmp_path_factory):
+    """A copy of the finished folder in which the workflow lies, too."""
+    root = shutil.copytree(finished[0], tmp_path_factory.mktemp("made") / "copy")
     (root / "workflow" / "rules").mkdir(parents=True)
     for name in ("Snakefile", "config.yaml", "workflow/rules/train.smk"):
         (root / name).write_text("# rules\n")

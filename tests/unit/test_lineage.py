@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lineage_fixture
 import pytest
 
 from robustloss import config, naming
@@ -21,23 +20,17 @@ from robustloss.lineage.why import why
 RESULTS, DATA = Path("results"), Path("data/prepared")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made")
-    return root, lineage_fixture.write(root)
-
-
 @pytest.fixture
-def root(made, tmp_path, monkeypatch):
+def root(finished, tmp_path, monkeypatch):
     """A copy of the finished folder to work in."""
-    shutil.copytree(made[0], tmp_path / "copy")
+    shutil.copytree(finished[0], tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
 
 
 @pytest.fixture
-def plan(made):
-    return copy.deepcopy(made[1])
+def plan(finished):
+    return copy.deepcopy(finished[1])
 
 
 def runs_of(records: list[dict]) -> list[str]:

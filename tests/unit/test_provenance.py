@@ -17,10 +17,8 @@ from robustloss.lineage import stored
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made")
-    lineage_fixture.write(root)
-    return root
+def made(finished):
+    return finished[0]
 
 
 @pytest.fixture(scope="module")

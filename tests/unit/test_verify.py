@@ -19,10 +19,8 @@ LIBRARY = Path(naming.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made")
-    lineage_fixture.write(root)
-    return root
+def made(finished):
+    return finished[0]
 
 
 @pytest.fixture
