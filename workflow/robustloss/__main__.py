@@ -13,7 +13,7 @@ from typing import NoReturn
 from robustloss import clock, gpus, locks
 from robustloss.errors import Problem
 from robustloss.files import read_json
-from robustloss.lineage import commands
+from robustloss.lineage import commands as lineage
 from robustloss.lineage.stored import RECORDS
 from robustloss.publishing import commands as publishing
 from robustloss.publishing import named
@@ -201,11 +201,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m robustloss", description=__doc__)
     stages = parser.add_subparsers(required=True, metavar="STAGE")
 
-    def stage(function, help_text: str, *names: str) -> None:
-        command = stages.add_parser(function.__name__, help=help_text, description=help_text)
+    def stage(function, help_text: str, *names: str) -> argparse.ArgumentParser:
+        command = stages.add_parser(function.__name__.replace("_", "-"), help=help_text, description=help_text)
         for name in names:
             command.add_argument(f"--{name}", **_OPTIONS[name])
         command.set_defaults(stage=function)
+        return command
 
     stage(simulate, "draw one clip of the simulated data set", "spec", "video", "out")
     stage(extract, "take one video's frames with a single tool", "spec", "video", "raw", "out")
@@ -222,8 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     stage(report, "write the pages of all papers and runs", "results", "out")
     stage(cost, "tell what each paper costs at each scale", "config")
     stage(summary, "write the readme's table of verdicts", "results", "readme")
-    commands.add(stages)
-    publishing.add(stages)
+    lineage.add(stage)
+    publishing.add(stage)
     return parser
 
 

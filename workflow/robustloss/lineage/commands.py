@@ -1,24 +1,18 @@
 """The questions to a results folder as commands: `python -m robustloss verify`, `rests-on`, `why`, `unused`, ..."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from robustloss.errors import Problem
 
 
-def add(parsers) -> None:
-    """Add the commands to those of the stages."""
-
-    def command(function, help_text: str):
-        name = function.__name__.replace("_", "-")
-        parser = parsers.add_parser(name, help=help_text, description=help_text)
-        parser.set_defaults(stage=function)
-        return parser
-
-    parser = command(verify, "look at every byte of the results and say what is not as it was written")
+def add(stage: Callable) -> None:
+    """Add the commands; `stage` makes the parser of one from its function and a sentence."""
+    parser = stage(verify, "look at every byte of the results and say what is not as it was written")
     _folders(parser, positional=True)
 
-    parser = command(rests_on, "say which runs a table, row, cell, figure or claim rests on, and how each was made")
+    parser = stage(rests_on, "say which runs a table, row, cell, figure or claim rests on, and how each was made")
     _folders(parser)
     parser.add_argument("--paper", required=True, help="the paper, such as chen2019")
     parser.add_argument("--table", required=True, help="a table or figure, such as table3, or `claims`")
@@ -26,17 +20,17 @@ def add(parsers) -> None:
     parser.add_argument("--column", help="a column of the table")
     parser.add_argument("--json", action="store_true", help="the whole records")
 
-    parser = command(why, "say why a job would run: how what exists differs from what the configuration asks for")
+    parser = stage(why, "say why a job would run: how what exists differs from what the configuration asks for")
     parser.add_argument("target", nargs="?", help="a run, a result, data or a paper; all that is missing if left out")
     _folders(parser)
     _configuration(parser)
 
-    parser = command(unused, "list what no paper at any scale refers to")
+    parser = stage(unused, "list what no paper at any scale refers to")
     _folders(parser)
     _configuration(parser)
     parser.add_argument("--delete", action="store_true", help="remove it, too")
 
-    parser = command(crate, "write ro-crate-metadata.json: the results as a Provenance Run Crate")
+    parser = stage(crate, "write ro-crate-metadata.json: the results as a Provenance Run Crate")
     _folders(parser, positional=True)
     parser.add_argument("--out", type=Path, default=Path("results/crate"), help="the folder to write (results/crate)")
 

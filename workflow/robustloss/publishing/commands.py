@@ -1,17 +1,15 @@
 """Publishing as commands: `python -m robustloss publish`, `pull`, `agree`, `appendix`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from robustloss import publishing
 
-
-def add(parsers) -> None:
-    """Add the commands to those of the stages."""
+def add(stage: Callable) -> None:
+    """Add the commands; `stage` makes the parser of one from its function and a sentence."""
 
     def command(function, help_text: str):
-        parser = parsers.add_parser(function.__name__, help=help_text, description=help_text)
+        parser = stage(function, help_text)
         parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of the results (results)")
-        parser.set_defaults(stage=function)
         return parser
 
     papers = {"nargs": "+", "metavar": "PAPER", "help": "such as chen2019; all papers if left out"}
@@ -33,16 +31,24 @@ def add(parsers) -> None:
 
 
 def publish(options) -> None:
-    publishing.publish(options.results, options.papers, options.data, options.remote, options.private)
+    from robustloss.publishing.publication import publish
+
+    publish(options.results, options.papers, options.data, options.remote, options.private)
 
 
 def pull(options) -> None:
-    publishing.pull(options.results, options.papers)
+    from robustloss.publishing.fetching import pull
+
+    pull(options.results, options.papers)
 
 
 def agree(options) -> None:
-    publishing.agree(options.results)
+    from robustloss.publishing import agreement
+
+    agreement.write(options.results)
 
 
 def appendix(options) -> None:
-    publishing.appendix(options.results, options.page)
+    from robustloss.publishing import claims_table
+
+    claims_table.write(options.results, options.page)
