@@ -14,9 +14,8 @@ from robustloss.data import cholec80, cholec80_sim, prepared
 from robustloss.evaluation import attack
 from robustloss.features import measure
 from robustloss.files import write_json
-from robustloss.lineage import collected
+from robustloss.lineage import collected, stored
 from robustloss.provenance import Stopwatch
-from robustloss.publishing import named
 from robustloss.training import train
 
 
@@ -43,7 +42,7 @@ data = {run: prepared.load(Path("data/prepared") / plan.data_of[run]) for run in
 for run, spec in plan.runs.items():
     train(json.loads(spec), data[run], Path("results/runs") / run, "cpu")
 for paper, manifest in plan.manifests.items():
-    for entry in named.entries(manifest):
+    for _, _, entry in stored.entries(manifest):
         run = Path(entry["directory"])
         measure(run, data[run.name], Path(entry["features"]), "cpu")
         for folder in map(Path, entry["attacks"].values()):

@@ -17,6 +17,7 @@ from robustloss.code import plugin, settings_of, sources_of
 from robustloss.config import head_of
 from robustloss.errors import Problem
 from robustloss.files import canonical
+from robustloss.lineage import stored
 from robustloss.naming import name_of
 
 # A second training of the same row takes seeds this far away, so that no list of seeds meets it by chance.
@@ -76,11 +77,8 @@ def videos(spec: str) -> list[int]:
 
 def results(manifest: dict) -> list[str]:
     """The records that a paper's tables and figures are made from."""
-    chosen = [run for rows in manifest["rows"].values() for row in rows.values() for run in row]
-    files = {f"{run['features']}/features.json" for run in chosen}
-    files |= {f"{run['audit']}/audit.json" for run in chosen if "audit" in run}
-    files |= {f"{measured}/measurement.json" for run in chosen for measured in run.get("measured", {}).values()}
-    return sorted(files | {f"{attack}/attack.json" for run in chosen for attack in run["attacks"].values()})
+    entries = [entry for _, _, entry in stored.entries(manifest)]
+    return sorted({f"{path}/{stored.RECORDS[stage]}" for entry in entries for stage, path in stored.places(entry)})
 
 
 def plain(value):

@@ -8,6 +8,7 @@ from pathlib import Path
 from robustloss import config, runs
 from robustloss.costs import rates
 from robustloss.costs.jobs import Estimator, Job
+from robustloss.lineage import stored
 
 # Rules whose jobs compute on a GPU where there is one, in the table's order; all others are `data` or `papers`.
 ON_GPU = ("train", "features", "attack", "audit", "measure")
@@ -63,13 +64,10 @@ def _drawn(plan: runs.Plan, raw: str) -> set[int]:
 
 
 def _results(manifest: dict) -> Iterator[tuple[str, str, str]]:
-    """(rule, run, name) of each record that a paper rests on."""
-    for path in map(Path, runs.results(manifest)):
-        if path.stem == "features":
-            yield "features", path.parent.parent.name, path.parent.name
-        else:
-            rule = {"attack": "attack", "audit": "audit", "measurement": "measure"}[path.stem]
-            yield rule, path.parents[2].name, path.parent.name
+    """(rule, run, name) of each result that a paper rests on."""
+    for _, _, entry in stored.entries(manifest):
+        for stage, path in stored.places(entry):
+            yield "measure" if stage == "measurement" else stage, entry["run"], Path(path).name
 
 
 def rows(settings: dict, folder: Path = config.WORKFLOW) -> Iterator[tuple[str, ...]]:

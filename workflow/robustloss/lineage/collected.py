@@ -57,10 +57,8 @@ def named(results: Path, manifest: dict) -> Iterator[Stored]:
     """What a manifest names, whether it is there or not; a run that several rows share comes several times."""
     for _, _, entry in stored.entries(manifest):
         yield Stored("run", stored.below(results, entry["directory"]))
-        places = [("features", entry["features"]), *(("attack", path) for path in entry["attacks"].values())]
-        places += [("audit", entry["audit"])] if "audit" in entry else []
-        places += [("measurement", path) for path in entry.get("measured", {}).values()]
-        yield from (Stored(stage, stored.below(results, path), entry["run"]) for stage, path in places)
+        for stage, path in stored.places(entry):
+            yield Stored(stage, stored.below(results, path), entry["run"])
 
 
 def problems(results: Path, folder: Path, manifest: dict) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from robustloss import config, naming, runs
@@ -65,14 +65,17 @@ def _run(results: Path, plan: Plan, name: str) -> Planned:
 def _parts(results: Path, plan: Plan, entry: dict) -> Iterator[Planned]:
     """What is computed of one run, as the manifest lists it."""
     model = json.loads(plan.runs[entry["run"]])["model"]
-    features = Stored("features", stored.below(results, entry["features"]), entry["run"])
-    yield Planned(features, {}, naming.features_modules(model))
-    places = [("attack", path, plan.attacks, naming.attack_modules) for path in entry["attacks"].values()]
-    places += [("audit", entry["audit"], plan.audits, naming.audit_modules)] if "audit" in entry else []
-    measured = entry.get("measured", {}).values()
-    places += [("measurement", path, plan.measurements, naming.measurement_modules) for path in measured]
-    for stage, path, specs, modules in places:
+    kinds = {
+        "attack": (plan.attacks, naming.attack_modules),
+        "audit": (plan.audits, naming.audit_modules),
+        "measurement": (plan.measurements, naming.measurement_modules),
+    }
+    for stage, path in stored.places(entry):
         item = Stored(stage, stored.below(results, path), entry["run"])
+        if stage == "features":
+            yield Planned(item, {}, naming.features_modules(model))
+            continue
+        specs, modules = kinds[stage]
         spec = json.loads(specs[item.name])
-        found = Planned(item, spec, modules(spec, model))
-        yield replace(found, sources=tuple(sources_of(spec))) if stage != "measurement" else found
+        sources = tuple(sources_of(spec)) if stage != "measurement" else ()
+        yield Planned(item, spec, modules(spec, model), sources)

@@ -127,15 +127,12 @@ def _compared(line: dict, entries: list) -> Iterator[Cell]:
 
 
 def _add_entry(found: dict, results: Path, entry: dict, attacks: Iterable[str]) -> None:
-    """A run, what it rests on, and what was computed of it."""
+    """A run, what it rests on, and what was computed of it; of its `attacks` alone where some are named."""
     _add_run(found, results, entry["run"])
-    _add(found, Stored("features", stored.below(results, entry["features"]), entry["run"]))
-    wanted = {path for label, path in entry["attacks"].items() if not attacks or label in attacks}
-    places = [("attack", path) for path in sorted(wanted)]
-    if not attacks:
-        places += [("audit", entry["audit"])] if "audit" in entry else []
-        places += [("measurement", path) for path in sorted(entry.get("measured", {}).values())]
-    for stage, path in places:
+    named = {path for label, path in entry["attacks"].items() if label in attacks}
+    for stage, path in stored.places(entry):
+        if attacks and stage != "features" and path not in named:
+            continue
         item = Stored(stage, stored.below(results, path), entry["run"])
         for source in item.record().get("source_digests", {}):
             _add_run(found, results, source)

@@ -103,6 +103,15 @@ def entries(manifest: dict) -> Iterator[tuple[str, str, dict]]:
             yield from ((experiment, row, entry) for entry in found)
 
 
+def places(entry: dict) -> Iterator[tuple[str, str]]:
+    """(stage, path) of all that was measured of a run, as the manifest's `entry` lists it."""
+    yield "features", entry["features"]
+    yield from (("attack", path) for path in entry["attacks"].values())
+    if "audit" in entry:
+        yield "audit", entry["audit"]
+    yield from (("measurement", path) for path in entry.get("measured", {}).values())
+
+
 def below(results: Path, path: str) -> Path:
     """A manifest's path, which begins with the name of the results folder, wherever that folder is now."""
     return results.joinpath(*Path(path).parts[1:])

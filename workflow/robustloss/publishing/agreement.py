@@ -6,6 +6,7 @@ import numpy as np
 
 from robustloss import outcomes
 from robustloss.files import read_json, write_csv
+from robustloss.lineage import stored
 from robustloss.publishing.again import slug
 
 # More lines than this belong into a file.
@@ -28,19 +29,19 @@ def write(results: Path) -> None:
 
 
 def _tables(results: Path) -> None:
-    for paper in sorted(path.parent for path in results.glob("published/*/manifest.json")):
-        shown = results / "papers" / paper.name
+    for paper, manifest in stored.manifests(results, "published").items():
+        published, shown = (results / kind / paper for kind in ("published", "papers"))
         if not (shown / "manifest.json").is_file():
             continue
-        scale, published = (read_json(folder / "manifest.json")["scale"] for folder in (shown, paper))
-        if scale != published:
-            print(f"{paper.name}: {shown} is of scale {scale}, what is published of scale {published}: not compared")
+        scale, known = read_json(shown / "manifest.json")["scale"], manifest["scale"]
+        if scale != known:
+            print(f"{paper}: {shown} is of scale {scale}, what is published of scale {known}: not compared")
             continue
-        files = sorted(paper.rglob("*.csv"))
-        made = [shown / path.relative_to(paper) for path in files]
+        files = sorted(published.rglob("*.csv"))
+        made = [shown / path.relative_to(published) for path in files]
         other = [path for file, path in zip(files, made, strict=True) if not _equal(file, path)]
         equal = f"{len(files) - len(other)} of {len(files)} tables and ledgers"
-        print(f"{paper.name}: {equal} equal the published, byte for byte")
+        print(f"{paper}: {equal} equal the published, byte for byte")
         for path in other:
             print(f"  {path} does not")
 

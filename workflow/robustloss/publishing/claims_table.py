@@ -9,9 +9,9 @@ from robustloss.claims.statements import several
 from robustloss.claims.verdicts import Word
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing
-from robustloss.lineage import collected
-from robustloss.papers.tables import stored
-from robustloss.publishing import named
+from robustloss.lineage import collected, stored
+from robustloss.papers import tables
+from robustloss.publishing.named import BYTES
 
 BEGIN, END = "<!-- claims: written by `python -m robustloss appendix` -->", "<!-- end of claims -->"
 NONE = "Nothing is published yet: `make publish` fills this part."
@@ -30,30 +30,29 @@ def write(results: Path, page: Path) -> None:
         raise Problem(f"{page} is missing: restore it from git") from None
     if parts[1::2] != [BEGIN, END]:
         raise Problem(f"{page} needs the lines {BEGIN} and {END} once each: write them where the claims belong")
-    papers = sorted(path.parent for path in results.glob("published/*/manifest.json"))
-    claims = "\n\n".join(map(_paper, papers)) or NONE
+    papers = stored.manifests(results, "published")
+    claims = "\n\n".join(_paper(results, *each) for each in papers.items()) or NONE
     with replacing(page) as stream:
         stream.write(f"{parts[0]}{BEGIN}\n\n{claims}\n\n{END}{parts[4]}")
 
 
-def _paper(folder: Path) -> str:
+def _paper(results: Path, paper: str, manifest: dict) -> str:
     """A heading, the commands, and a line per claim."""
-    manifest = read_json(folder / "manifest.json")
-    runs = {entry["directory"] for entry in named.entries(manifest)}
+    runs = {entry["directory"] for _, _, entry in stored.entries(manifest)}
     machines = {read_json(Path(run) / "run.json")["environment"]["hardware"] for run in runs}
-    rows = [_claim(row, manifest) for row in _stored(folder / "claims.csv")]
+    rows = [_claim(row, manifest) for row in _claims(results / "published" / paper / "claims.csv")]
     lines = [HEADS, ["---"] * 3 + ["---:"] * 3, *rows]
     about = f"{manifest['title']}. {manifest['citation']}. Scale `{manifest['scale']}`, trained networks: {len(runs)}"
-    attacks, everything = map(_shown, all_hours(folder.parents[1], manifest))
+    attacks, everything = map(_shown, all_hours(results, manifest))
     return "\n".join(
         [
-            f"### {folder.name}",
+            f"### {paper}",
             "",
             f"{about}; hours are those of {' and '.join(sorted(machines))}, in all {attacks} for the attacks alone and "
             f"{everything} for everything.",
             "",
-            f"    make tables PAPERS={folder.name}",
-            *_attacks(folder.name, runs),
+            f"    make tables PAPERS={paper}",
+            *_attacks(paper, runs),
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
         ]
@@ -62,7 +61,7 @@ def _paper(folder: Path) -> str:
 
 def _attacks(paper: str, runs: Iterable[str]) -> list[str]:
     """How the networks of a paper are attacked again."""
-    if any((Path(run) / named.BYTES).is_file() for run in runs):
+    if any((Path(run) / BYTES).is_file() for run in runs):
         return [f"    make attacks PAPERS={paper}"]
     return ["", "Its networks are not published, only what was measured of them. A run that is deleted is made anew."]
 
@@ -116,5 +115,5 @@ def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]
             yield from ((entry, several(labels)) for entry in manifest["rows"].get(experiment, {}).get(row, []))
 
 
-def _stored(path: Path) -> list[dict]:
-    return stored(path).to_dict("records") if path.is_file() else []
+def _claims(path: Path) -> list[dict]:
+    return tables.stored(path).to_dict("records") if path.is_file() else []

@@ -1,6 +1,6 @@
 """What the manifests of papers name: runs, what was measured of them, and the data that they rest on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,28 +35,17 @@ def read(folder: Path, papers: Iterable[str] | None = None) -> Named:
     manifests = {paper: read_json(folder / paper / "manifest.json") for paper in wanted}
     runs: dict[Path, list[Path]] = {}
     for manifest in manifests.values():
-        for entry in entries(manifest):
-            runs.setdefault(Path(entry["directory"]), []).extend(_parts(entry))
+        for _, _, entry in stored.entries(manifest):
+            runs.setdefault(Path(entry["directory"]), []).extend(Path(path) for _, path in stored.places(entry))
     for run, source in [(run, source) for run, parts in runs.items() for part in parts for source in sources(part)]:
         runs.setdefault(run.with_name(source), [])
     return Named(manifests, {run: list(dict.fromkeys(parts)) for run, parts in sorted(runs.items())})
-
-
-def entries(manifest: dict) -> Iterator[dict]:
-    """What a manifest says of each run of each row."""
-    yield from (entry for _, _, entry in stored.entries(manifest))
 
 
 def sources(part: Path) -> list[str]:
     """The runs whose networks an attack or audit takes adversarial examples from."""
     record = stored.record_of(part)
     return list(read_json(record).get("source_digests", {})) if record.is_file() else []
-
-
-def _parts(entry: dict) -> list[Path]:
-    audit = [entry["audit"]] if "audit" in entry else []
-    measured = entry.get("measured", {}).values()
-    return [Path(part) for part in (entry["features"], *entry["attacks"].values(), *audit, *measured)]
 
 
 def refuse_absent(run: Path) -> None:

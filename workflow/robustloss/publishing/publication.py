@@ -174,7 +174,7 @@ def _add_data(gathered: Publication, name: str, spec: dict, free: tuple[str, ...
 
 def _add_paper(gathered: Publication, folder: Path, manifest: dict) -> None:
     """A paper is shown again from what git has of its runs, so all of them must be there."""
-    records = [Path(entry["directory"]) / "run.json" for entry in named.entries(manifest)]
+    records = [Path(entry["directory"]) / "run.json" for _, _, entry in stored.entries(manifest)]
     missing = {*records, *map(Path, runs.results(manifest))} - {*gathered.numbers}
     if missing:
         raise Problem(f"{folder} stays as it was published: {min(missing).parent}, which it names, is left out")
