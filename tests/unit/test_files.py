@@ -59,6 +59,25 @@ def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_writing_between_markers_leaves_the_rest_of_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->old<!-- b -->\nafter <!-- c -->\n")
+    for text in ("first", "new"):
+        files.write_between(page, "<!-- a -->", "<!-- b -->", text)
+    assert page.read_text() == "before\n<!-- a -->\n\nnew\n\n<!-- b -->\nafter <!-- c -->\n"
+
+
+@pytest.mark.parametrize("text", ["", "<!-- a -->", "<!-- b --><!-- a -->", "<!-- a --><!-- b --><!-- b -->"])
+def test_a_page_without_both_markers_once_each_stays_as_it_was(tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(Problem, match=r"page\.md needs the lines <!-- a --> and <!-- b --> once each"):
+        files.write_between(page, "<!-- a -->", "<!-- b -->", "new")
+    assert page.read_text() == text
+    with pytest.raises(Problem, match=r"other\.md is missing"):
+        files.write_between(tmp_path / "other.md", "<!-- a -->", "<!-- b -->", "new")
+
+
 def test_a_killed_writer_leaves_no_half_file_and_the_next_one_cleans_up(tmp_path):
     script = (
         "import os, signal; from robustloss.files import replacing\n"

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -35,6 +36,18 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between the lines `begin` and `end` of a page, which must have each of them once."""
+    try:
+        parts = re.split(f"({re.escape(begin)}|{re.escape(end)})", page.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{page} is missing: restore it from git, or name the page that has {begin}") from None
+    if parts[1::2] != [begin, end]:
+        raise Problem(f"{page} needs the lines {begin} and {end} once each: write them where the text belongs")
+    with replacing(page) as stream:
+        stream.write(f"{parts[0]}{begin}\n\n{text}\n\n{end}{parts[4]}")
 
 
 def canonical(value) -> str:

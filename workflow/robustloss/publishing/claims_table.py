@@ -1,14 +1,12 @@
 """The claims of the published papers for an artifact appendix: command, minutes, hours, expected result."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from robustloss.claims.page import text
 from robustloss.claims.statements import several
 from robustloss.claims.verdicts import Word
-from robustloss.errors import Problem
-from robustloss.files import read_json, replacing
+from robustloss.files import read_json, write_between
 from robustloss.lineage import collected, stored
 from robustloss.papers import tables
 from robustloss.publishing.named import BYTES
@@ -24,16 +22,9 @@ HEADS = ("claim", "", "expected result", "human minutes", "hours: attacks alone"
 
 def write(results: Path, page: Path) -> None:
     """Replace what stands between the markers of `page` by the claims of <results>/published."""
-    try:
-        parts = re.split(f"({re.escape(BEGIN)}|{re.escape(END)})", page.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Problem(f"{page} is missing: restore it from git") from None
-    if parts[1::2] != [BEGIN, END]:
-        raise Problem(f"{page} needs the lines {BEGIN} and {END} once each: write them where the claims belong")
     papers = stored.manifests(results, "published")
-    claims = "\n\n".join(_paper(results, *each) for each in papers.items()) or NONE
-    with replacing(page) as stream:
-        stream.write(f"{parts[0]}{BEGIN}\n\n{claims}\n\n{END}{parts[4]}")
+    claims = "\n\n".join(_paper(results, *each) for each in papers.items())
+    write_between(page, BEGIN, END, claims or NONE)
 
 
 def _paper(results: Path, paper: str, manifest: dict) -> str:
