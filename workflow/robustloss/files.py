@@ -87,8 +87,11 @@ def checksum(record: dict) -> str:
     return digest(canonical({key: value for key, value in content.items() if key != CHECKSUM}))
 
 
-def read_json(path: str | Path):
-    """Read a record; one that is missing, damaged or not what its checksum says is named."""
+def read_json(path: str | Path, *keys: str):
+    """Read a record; one that is missing, damaged or not what its checksum says is named.
+
+    So is one that has nothing at one of `keys`, such as `spec.model.name`.
+    """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -100,6 +103,14 @@ def read_json(path: str | Path):
             f"{path} is not what was written (its content does not have its checksum): "
             "delete it and run the stage that makes it again"
         )
+    for key in keys:
+        within = value
+        for part in key.split("."):
+            if not isinstance(within, dict) or part not in within:
+                raise Problem(
+                    f"{path} is not whole (it has no '{key}'): delete it and run the stage that makes it again"
+                )
+            within = within[part]
     return value
 
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from robustloss import outcomes
 from robustloss.errors import Problem
-from robustloss.papers.measured import Run
-from robustloss.papers.tables import stored
+from robustloss.papers.measured import Run, read_table
 
 # Accuracy, training error and distances are measured where the papers do so.
 SPLITS = {"accuracy": "test", "error": "test", "cross-entropy": "train", "d_cc": "evaluation", "d_ic": "evaluation"}
@@ -115,7 +114,7 @@ def _smallest(values: np.ndarray) -> np.ndarray:
 
 def _epochs(folder: Path) -> list[int]:
     """The epochs that were measured."""
-    return sorted(set(stored(folder / "epochs.csv")["epoch"]))
+    return sorted(set(read_table(folder / "epochs.csv")["epoch"]))
 
 
 def _outcomes(folder: Path, epoch: int) -> dict[str, np.ndarray]:

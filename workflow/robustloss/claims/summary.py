@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustloss.claims.verdicts import Word
 from robustloss.files import write_between
-from robustloss.papers.tables import stored
+from robustloss.papers.measured import read_table
 
 BEGIN, END = "<!-- verdicts: written by `python -m robustloss summary` -->", "<!-- end of verdicts -->"
 NONE = "No claim has been judged yet: run the workflow first."
@@ -19,7 +19,7 @@ def write(results: Path, readme: Path) -> None:
 
 def table(results: Path) -> str:
     """Markdown: one line per paper, one column per verdict."""
-    frames = [stored(path) for path in sorted(results.glob("papers/*/claims.csv"))]
+    frames = [read_table(path) for path in sorted(results.glob("papers/*/claims.csv"))]
     if not frames:
         return NONE
     heads = ["paper", "scale", "claims", *(str(word) for word in Word)]

@@ -9,6 +9,7 @@ from pandas.io.formats.style import Styler
 from robustloss.papers import display, examples, figures, paths, tables
 from robustloss.papers.collection import Collection
 from robustloss.papers.figures import Panel
+from robustloss.papers.measured import read_table
 from robustloss.papers.tables import Distance, Share
 
 # Section 2.1: accuracy on the test set, robustness and distances on the evaluation set.
@@ -40,7 +41,7 @@ NATS = "cross-entropy (nats per image)"
 
 def table1(collection: Collection) -> tuple[DataFrame, Styler]:
     """Images per class; counted by the data stage."""
-    frame = tables.stored(collection.directory / "tables" / "table1.csv")
+    frame = read_table(collection.directory / "tables" / "table1.csv")
     return frame, display.counts(frame, "table1")
 
 

@@ -7,8 +7,7 @@ from robustloss.papers import display
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured, columns
-from robustloss.papers.measured import names
-from robustloss.papers.tables import stored
+from robustloss.papers.measured import names, read_table
 
 # What the file calls accuracy on clean images; without a label we have nothing to compare.
 CLEAN = "clean"
@@ -16,7 +15,7 @@ CLEAN = "clean"
 
 def table(collection: Collection) -> tuple[pd.DataFrame, Styler]:
     """One row for each of their numbers: `percent_others` and, of our run at the nearest setting, `percent`."""
-    found = stored(collection.root / "data" / "reference" / "independent.csv")
+    found = read_table(collection.root / "data" / "reference" / "independent.csv")
     found = found[found["paper"] == collection.manifest["paper"]].fillna({"label": ""}).reset_index(drop=True)
     frame = found.drop(columns="paper").rename(columns={"percent": "percent_others"})
     frame = frame.join(pd.DataFrame(columns("percent", _ours(collection, row)) for row in found.itertuples()))

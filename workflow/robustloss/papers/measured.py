@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from robustloss import files, outcomes
+from robustloss import outcomes
 from robustloss.errors import Problem
+from robustloss.files import check_vouched, read_json
 
 SPLITS = ("train", "test", "evaluation")
 # As `robustloss.measurements` writes them; that module brings torch, which a figure does not need.
@@ -101,7 +102,7 @@ class Run:
             return None
         try:
             folder = self.measured[figure]
-            return _record(folder / RECORD, ("spec", "classes", "summary")), outcomes.load(folder / ARRAYS)
+            return read_json(folder / RECORD, "spec", "classes", "summary"), outcomes.load(folder / ARRAYS)
         except Problem as problem:
             raise Problem(f"run {self.name}: {problem}") from None
 
@@ -114,13 +115,13 @@ def names(runs: Iterable[Run]) -> str:
 def read(root: Path, entry: dict) -> Run:
     """Read what a manifest's `entry` names; paths are relative to `root`. A Problem names the run and the file."""
     try:
-        record = _record(root / entry["directory"] / "run.json", RUN_KEYS)
+        record = read_json(root / entry["directory"] / "run.json", *RUN_KEYS)
         features = root / entry["features"]
-        measures = _record(features / "features.json", FEATURE_KEYS)
-        epochs = _table(features / "epochs.csv", EPOCH_COLUMNS)
-        classes = _table(features / "classes.csv", CLASS_COLUMNS)
+        measures = read_json(features / "features.json", *FEATURE_KEYS)
+        epochs = read_table(features / "epochs.csv", EPOCH_COLUMNS)
+        classes = read_table(features / "classes.csv", CLASS_COLUMNS)
         for name, frame in (("epochs.csv", epochs), ("classes.csv", classes)):
-            files.check_vouched(features / name, measures)
+            check_vouched(features / name, measures)
             _check_epochs(features / name, frame, record)
         return Run(
             name=entry["run"],
@@ -130,29 +131,19 @@ def read(root: Path, entry: dict) -> Run:
             epochs=epochs,
             classes=classes,
             attacks={
-                label: _record(root / path / "attack.json", ATTACK_KEYS) for label, path in entry["attacks"].items()
+                label: read_json(root / path / "attack.json", *ATTACK_KEYS) for label, path in entry["attacks"].items()
             },
-            audit=_record(root / entry["audit"] / "audit.json", AUDIT_KEYS) if "audit" in entry else None,
+            audit=read_json(root / entry["audit"] / "audit.json", *AUDIT_KEYS) if "audit" in entry else None,
             measured={figure: root / path for figure, path in entry.get("measured", {}).items()},
         )
     except Problem as problem:
         raise Problem(f"run {entry['run']}: {problem}") from None
 
 
-def _record(path: Path, keys: tuple[str, ...]) -> dict:
-    record = files.read_json(path)
-    for key in keys:
-        value = record
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise _incomplete(path, f"it has no '{key}'")
-            value = value[part]
-    return record
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A table that an earlier stage wrote, with `columns` among its own; a Problem names one that is not whole."""
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, na_values="—")
     except FileNotFoundError:
         raise Problem(f"{path} is missing: run the stage that makes it again") from None
     except (ValueError, UnicodeDecodeError) as error:

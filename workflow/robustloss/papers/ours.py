@@ -14,8 +14,7 @@ from robustloss.papers import display, estimates, facts, figures, measured, styl
 from robustloss.papers.cells import Measure
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import Measured
-from robustloss.papers.measured import Run
-from robustloss.papers.tables import stored
+from robustloss.papers.measured import Run, read_table
 
 # About how many points of a curve have a marker.
 MARKED = 10
@@ -187,7 +186,7 @@ def _curve(axis: Axes, points: Mapping[float, Measured], mark: style.Mark) -> No
 def _mean_l2(collection: Collection, run: Run, attack: str) -> float:
     folder = collection.root / "results" / "runs" / run.name / "attacks" / run.attacks[attack]["name"]
     check_vouched(folder / "epochs.csv", run.attacks[attack])
-    last = stored(folder / "epochs.csv").iloc[-1]
+    last = read_table(folder / "epochs.csv").iloc[-1]
     return float(last["mean_l2"] * last["count"] / max(last["clean_correct"], 1))
 
 

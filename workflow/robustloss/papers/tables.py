@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from robustloss.errors import Problem
 from robustloss.papers import estimates, wording
 from robustloss.papers.collection import Collection
 from robustloss.papers.estimates import NOTHING, columns
@@ -67,16 +65,6 @@ def losses(collection: Collection, item: str, table: str) -> pd.DataFrame:
         runs = collection.of(table, row)
         rows.append({"index": row, **cells, "run_as": _objective(runs), "runs": names(runs)})
     return pd.DataFrame(rows)
-
-
-def stored(path: Path) -> pd.DataFrame:
-    """A table that an earlier stage wrote."""
-    try:
-        return pd.read_csv(path, na_values="—")
-    except FileNotFoundError:
-        raise Problem(f"{path} is missing: run the stage that makes it again") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise Problem(f"{path} is not whole ({error}): delete it and run the stage that makes it again") from None
 
 
 def _comparison_row(collection: Collection, table: str, row: str, metrics: tuple, text: str) -> dict:

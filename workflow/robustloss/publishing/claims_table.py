@@ -8,7 +8,7 @@ from robustloss.claims.statements import several
 from robustloss.claims.verdicts import Word
 from robustloss.files import read_json, write_between
 from robustloss.lineage import collected, stored
-from robustloss.papers import tables
+from robustloss.papers.measured import read_table
 from robustloss.publishing.named import BYTES
 
 BEGIN, END = "<!-- claims: written by `python -m robustloss appendix` -->", "<!-- end of claims -->"
@@ -107,4 +107,4 @@ def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]
 
 
 def _claims(path: Path) -> list[dict]:
-    return tables.stored(path).to_dict("records") if path.is_file() else []
+    return read_table(path).to_dict("records") if path.is_file() else []

@@ -38,10 +38,7 @@ def read(results: Path) -> Shelf:
 
 
 def _paper(path: Path) -> Paper:
-    manifest = read_json(path)
-    missing = [key for key in MANIFEST_KEYS if key not in manifest]
-    if missing:
-        raise Problem(f"{path} has no '{missing[0]}': delete it and run the stage that makes it again")
+    manifest = read_json(path, *MANIFEST_KEYS)
     folder, problems = path.parent, []
     shown = _tolerant(problems, notebook.read, folder / f"{folder.name}.ipynb") or {}
     tables = {file.stem: _tolerant(problems, _stored, file) or [] for file in folder.glob("tables/*.csv")}
@@ -92,14 +89,14 @@ def _run(results: Path, name: str, named: _Named) -> Run:
     problems: list[str] = []
 
     def records(folders: Iterable[str], file: str, *keys: str) -> dict[str, dict]:
-        found = {folder: _tolerant(problems, _record, below(results, folder) / file, *keys) for folder in folders}
+        found = {folder: _tolerant(problems, read_json, below(results, folder) / file, *keys) for folder in folders}
         return {Path(folder).name: record for folder, record in sorted(found.items()) if record}
 
     directory, features = (below(results, named.entry[key]) for key in ("directory", "features"))
     labels = {Path(folder).name: tuple(labels) for folder, labels in named.labels.items()}
     attacks = records(named.labels, "attack.json", *ATTACK_KEYS)
-    record = _tolerant(problems, _record, directory / "run.json", *RUN_KEYS) or {}
-    measures = _tolerant(problems, _record, features / "features.json", "summary") or {}
+    record = _tolerant(problems, read_json, directory / "run.json", *RUN_KEYS) or {}
+    measures = _tolerant(problems, read_json, features / "features.json", "summary") or {}
     return Run(
         name=name,
         directory=directory,
@@ -113,20 +110,6 @@ def _run(results: Path, name: str, named: _Named) -> Run:
         uses=named.uses,
         problems=problems,
     )
-
-
-def _record(path: Path, *keys: str) -> dict:
-    """A record that has something at each of `keys`."""
-    record = read_json(path)
-    for key in keys:
-        value = record
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise Problem(
-                    f"{path} is not whole (it has no '{key}'): delete it and run the stage that makes it again"
-                )
-            value = value[part]
-    return record
 
 
 def _stored(path: Path, record: dict | None = None) -> list[dict]:
