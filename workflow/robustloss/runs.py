@@ -7,10 +7,10 @@ are not seen.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from robustloss import naming
 from robustloss.code import plugin, settings_of, sources_of
@@ -24,10 +24,6 @@ from robustloss.naming import name_of
 REPEAT_STRIDE = 1000
 # Where the ImageNet weights of a network are expected, below data_root.
 PRETRAINED = {"resnet50": "resnet50-11ad3fa6.pth", "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.pth"}
-
-# A row, by its label in one's own experiment or by experiment and row -> name and specification of its run with one's
-# own seed.
-Train = Callable[[str | dict], tuple[str, dict]]
 # Sections of a paper whose entries a scale may change.
 SCALED = ("attacks", "perturbations", "audits")
 
@@ -50,22 +46,21 @@ class Plan:
     manifests: dict[str, dict] = field(default_factory=dict)  # paper -> what its tables rest on
 
 
-@dataclass(frozen=True)
-class Study:
-    """One paper at the configured scale, and the data sets that it prepares, by the paper's own names for them."""
+class Trained(NamedTuple):
+    """The run of a row: its name and specification, and the experiment, label and seed that it was planned for."""
 
-    settings: dict
-    paper: dict
-    scale: dict
-    data: dict[str, str]
-    scaled: dict[str, dict]  # attacks, perturbations and audits as the scale has them, by section and label
+    name: str
+    spec: dict
+    experiment: str
+    label: str
+    seed: int
 
 
 def plan(settings: dict, papers: dict[str, dict]) -> Plan:
     """The raw and prepared data sets, runs, attacks and manifests of all papers at the configured scale."""
     result = Plan()
     for name in sorted(papers):
-        result.manifests[name] = _plan_paper(result, settings, papers[name])
+        result.manifests[name] = Planner(result, settings, papers[name]).manifest()
     return result
 
 
@@ -90,46 +85,196 @@ def plain(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _plan_paper(result: Plan, settings: dict, paper: dict) -> dict:
-    scale = paper["scales"][settings["scale"]]
-    used = {experiment["data"] for experiment in paper["experiments"].values()}
-    data = {name: _plan_data(result, settings, scale["data"][name]) for name in sorted(used)}
-    scaled = {section: _scaled(paper.get(section, {}), scale.get(section, {})) for section in SCALED}
-    study = Study(settings, paper, scale, data, scaled)
+class Planner:
+    """Plans one paper at the configured scale: what its rows need is added to a plan, its manifest lists it by row."""
 
-    # Many rows ask for the few networks that their attacks transfer from.
-    @cache
-    def train(experiment: str, label: str, seed: int) -> tuple[str, dict]:
-        return _plan_training(result, study, paper["experiments"][experiment], label, seed)
+    def __init__(self, plan: Plan, settings: dict, paper: dict):
+        self.plan, self.settings, self.paper = plan, settings, paper
+        self.scale = paper["scales"][settings["scale"]]
+        used = {experiment["data"] for experiment in paper["experiments"].values()}
+        self.data = {name: self._data(self.scale["data"][name]) for name in sorted(used)}
+        self.scaled = {section: _scaled(paper.get(section, {}), self.scale.get(section, {})) for section in SCALED}
+        # Many rows ask for the few networks that their attacks transfer from.
+        self.train = cache(self._train)
 
-    if "counts" in paper:
-        result.counted[paper["paper"]] = data[paper["counts"]]
-    manifest = {
-        "paper": paper["paper"],
-        "title": paper["title"],
-        "citation": paper["citation"],
-        "doi": paper["doi"],
-        "scale": settings["scale"],
-        "reference": f"data/reference/{paper['paper']}.csv",
-        **_seeds(settings, scale),
-        "data": {name: f"data/prepared/{prepared}" for name, prepared in data.items()},
-        "objectives": {name: plain(objective) for name, objective in sorted(paper["objectives"].items())},
-        "figures": paper["figures"],
-        "claims": paper.get("claims", {}),
-        "rows": {},
-        "labels": {},
-    }
-    for name, experiment in sorted(paper["experiments"].items()):
-        wanted = scale.get("rows", {}).get(name, list(experiment["rows"]))
-        rows = manifest["rows"][name] = {}
-        labels = manifest["labels"][name] = {}
-        for label, row in sorted(experiment["rows"].items()):
-            labels[label] = _label(row, paper["objectives"])
-            chosen = manifest.get("seeded", {}).get(name, manifest["seeds"]) if label in wanted else []
-            rows[label] = [
-                _plan_run(result, study, name, label, partial(train, seed=seed), seed == chosen[0]) for seed in chosen
-            ]
-    return manifest
+    def manifest(self) -> dict:
+        """What the paper's tables rest on, all of it planned."""
+        paper = self.paper
+        if "counts" in paper:
+            self.plan.counted[paper["paper"]] = self.data[paper["counts"]]
+        manifest = {
+            "paper": paper["paper"],
+            "title": paper["title"],
+            "citation": paper["citation"],
+            "doi": paper["doi"],
+            "scale": self.settings["scale"],
+            "reference": f"data/reference/{paper['paper']}.csv",
+            **_seeds(self.settings, self.scale),
+            "data": {name: f"data/prepared/{prepared}" for name, prepared in self.data.items()},
+            "objectives": {name: plain(objective) for name, objective in sorted(paper["objectives"].items())},
+            "figures": paper["figures"],
+            "claims": paper.get("claims", {}),
+            "rows": {},
+            "labels": {},
+        }
+        for name, experiment in sorted(paper["experiments"].items()):
+            wanted = self.scale.get("rows", {}).get(name, list(experiment["rows"]))
+            seeds = manifest.get("seeded", {}).get(name, manifest["seeds"])
+            rows = manifest["rows"][name] = {}
+            labels = manifest["labels"][name] = {}
+            for label, row in sorted(experiment["rows"].items()):
+                labels[label] = _label(row, paper["objectives"])
+                chosen = seeds if label in wanted else []
+                rows[label] = [self._entry(self.train(name, label, seed), seed == seeds[0]) for seed in chosen]
+        return manifest
+
+    def _data(self, spec: dict) -> str:
+        spec = plain(spec)
+        name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *naming.data_modules(spec))
+        add_data(self.plan, name, spec, self.settings["data_root"])
+        return name
+
+    def _train(self, name: str, label: str, seed: int) -> Trained:
+        """The run of a row of an experiment."""
+        paper, experiment = self.paper, self.paper["experiments"][name]
+        row = experiment["rows"][label]
+        training = self.scale["training"][experiment.get("training", "default")]
+        objective = paper["objectives"][row["objective"]]
+        model, weights = self._network(experiment, objective)
+        data = self.data[experiment["data"]]
+        terms = {"objective": objective["terms"], "then": objective.get("then")}
+        if "clean" in row:
+            terms["clean"] = paper["objectives"][row["clean"]]["terms"]
+        spec = plain(
+            {
+                "data": self.scale["data"][experiment["data"]],
+                "model": model,
+                **{key: sorted(value, key=canonical) for key, value in terms.items() if value},
+                "schedule": training["schedules"][row.get("schedule", "default")],
+                "seed": seed + REPEAT_STRIDE * row.get("repeat", 0),
+                **{key: value for key, value in training.items() if key not in ("schedules", "warm_up")},
+            }
+        )
+        if "perturbation" in row:
+            spec["perturbation"] = _climbing(self.scaled["perturbations"][row["perturbation"]], spec)
+            spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
+        run = name_of(_slug(spec), naming.trained(spec, data), *naming.run_modules(spec))
+        self.plan.runs[run] = canonical(spec)
+        self.plan.data_of[run] = data
+        if weights:
+            self.plan.weights_of[run] = weights
+        return Trained(run, spec, name, label, seed)
+
+    def _network(self, experiment: dict, objective: dict) -> tuple[dict, str | None]:
+        """The network's specification and the file of its pretrained weights, if it starts from some."""
+        network = dict(self.scale["networks"][experiment["network"]])
+        if head := head_of(network, objective, experiment):
+            network["head"] = head
+        network["pretrained"], weights = _pretrained(network, self.settings)
+        return network, weights
+
+    def _entry(self, run: Trained, first: bool) -> dict:
+        """A run and what is measured of it, as the manifest lists them.
+
+        Figures that show one network show the row's `first`.
+        """
+        name, label, paper, scale = run.experiment, run.label, self.paper, self.scale
+        experiment = paper["experiments"][name]
+        directory = f"results/runs/{run.name}"
+        features = name_of("features", {}, *naming.features_modules(run.spec["model"]))
+        attacked, audited = [], []
+        if label not in scale.get("unattacked", {}).get(name, []):
+            attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
+            audited = scale.get("audited", {}).get(name, experiment["rows"])
+        entry = {
+            "seed": run.spec["seed"],
+            "run": run.name,
+            "directory": directory,
+            "features": f"{directory}/{features}",
+            "attacks": {attack: f"{directory}/attacks/{self._attack(run, attack)}" for attack in sorted(attacked)},
+        }
+        if "audit" in experiment and label in audited:
+            entry["audit"] = f"{directory}/audits/{self._audit(run, experiment['audit'])}"
+        wanted = {
+            figure: self._measurement(run, plain(settings["measure"]))
+            for figure, settings in paper["figures"].items()
+            if first and "measure" in settings and settings["experiment"] == name and label in settings["rows"]
+        }
+        if wanted:
+            entry["measured"] = {figure: f"{directory}/measured/{planned}" for figure, planned in wanted.items()}
+        return entry
+
+    def _attack(self, run: Trained, label: str) -> str:
+        attack = self._transferred(_climbing(self.scaled["attacks"][label], run.spec), run)
+        scope = {"split": "evaluation", "epochs": run.spec.get("keep", "all"), "count": None}
+        spec = self._defended(scope | attack, run)
+        own = settings_of("attacks", spec)
+        parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
+        slug = "-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])])
+        name = name_of(slug, spec, *naming.attack_modules(spec, run.spec["model"]))
+        self.plan.attacks[name] = canonical(spec)
+        self.plan.sources[name] = sorted(sources_of(spec))
+        return name
+
+    def _audit(self, run: Trained, label: str) -> str:
+        spec = {"split": "evaluation"} | self.scaled["audits"][label]
+        if "source" in spec:
+            spec["source"] = self._source(spec["source"], run).name
+            spec = {key: value for key, value in spec.items() if key != "source" or value != self._own(run)}
+        spec = self._defended(spec, run)
+        name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *naming.audit_modules(spec, run.spec["model"]))
+        self.plan.audits[name] = canonical(spec)
+        self.plan.sources[name] = sorted(sources_of(spec))
+        return name
+
+    def _measurement(self, run: Trained, spec: dict) -> str:
+        name = name_of(spec["name"], spec, *naming.measurement_modules(spec, run.spec["model"]))
+        self.plan.measurements[name] = canonical(spec)
+        return name
+
+    def _source(self, row: str | dict, run: Trained) -> Trained:
+        """The run, with the seed of `run`, of a row by its label in the same experiment or by experiment and row."""
+        if isinstance(row, dict):
+            return self.train(row["experiment"], row["row"], run.seed)
+        return self.train(run.experiment, row, run.seed)
+
+    def _transferred(self, attack: dict, run: Trained) -> dict:
+        """`attack` on `run` with the names of the runs that it transfers from, its own left out of an ensemble."""
+        if "source" in attack:
+            source = self._source(attack["source"], run)
+            return attack | {"source": source.name, "attack": _climbing(attack["attack"], source.spec)}
+        if "attack" in attack:
+            return attack | {"attack": self._transferred(attack["attack"], run)}
+        if "attacks" in attack:
+            members = [self._transferred(member, run) for member in attack["attacks"]]
+            return attack | {"attacks": [member for member in members if member.get("source") != self._own(run)]}
+        return attack
+
+    def _own(self, run: Trained) -> str | None:
+        """The run whose examples are no transfer: its own, unless the row has a defence, which the run has not."""
+        return None if "defence" in self._row(run) else run.name
+
+    def _row(self, run: Trained) -> dict:
+        return self.paper["experiments"][run.experiment]["rows"][run.label]
+
+    def _defended(self, spec: dict, run: Trained) -> dict:
+        """The specification of a measurement of `run`, under its row's defence if that has one."""
+        row = self._row(run)
+        return spec | {"defence": plain(self.paper["defences"][row["defence"]])} if "defence" in row else spec
+
+
+def add_data(result: Plan, name: str, spec: dict, data_root: str) -> None:
+    """Plan a data set under a name, and the clips that it is taken from if those are drawn."""
+    result.data[name] = canonical(spec)
+    result.raw_of[name] = data_root
+    if spec["name"] == "cholec80":
+        result.raw_of[name] += "/cholec80"
+    if spec["name"] == "cholec80-sim":
+        # Neither the splits nor the size of the images change a clip.
+        drawn = {key: value for key, value in spec.items() if key not in ("splits", "image_size")}
+        raw = name_of("cholec80-sim", drawn, plugin("data", spec["name"]))
+        result.drawn[raw] = canonical(drawn)
+        result.raw_of[name] = f"data/raw/{raw}"
 
 
 def _seeds(settings: dict, scale: dict) -> dict:
@@ -153,110 +298,6 @@ def _label(row: dict, objectives: dict) -> str:
     return ", ".join(parts)
 
 
-def _plan_data(result: Plan, settings: dict, spec: dict) -> str:
-    spec = plain(spec)
-    name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *naming.data_modules(spec))
-    add_data(result, name, spec, settings["data_root"])
-    return name
-
-
-def add_data(result: Plan, name: str, spec: dict, data_root: str) -> None:
-    """Plan a data set under a name, and the clips that it is taken from if those are drawn."""
-    result.data[name] = canonical(spec)
-    result.raw_of[name] = data_root
-    if spec["name"] == "cholec80":
-        result.raw_of[name] += "/cholec80"
-    if spec["name"] == "cholec80-sim":
-        # Neither the splits nor the size of the images change a clip.
-        drawn = {key: value for key, value in spec.items() if key not in ("splits", "image_size")}
-        raw = name_of("cholec80-sim", drawn, plugin("data", spec["name"]))
-        result.drawn[raw] = canonical(drawn)
-        result.raw_of[name] = f"data/raw/{raw}"
-
-
-def _plan_run(result: Plan, study: Study, name: str, label: str, trained: Callable, first: bool) -> dict:
-    """A row's run and what is measured of it, as the manifest lists them; `trained` plans a row's run by experiment.
-
-    Figures that show one network show the row's `first`.
-    """
-    paper, scale = study.paper, study.scale
-    experiment = paper["experiments"][name]
-    row = experiment["rows"][label]
-
-    def train(row: str | dict) -> tuple[str, dict]:
-        return trained(row["experiment"], row["row"]) if isinstance(row, dict) else trained(name, row)
-
-    run, spec = train(label)
-    directory = f"results/runs/{run}"
-    features = name_of("features", {}, *naming.features_modules(spec["model"]))
-    attacked, audited = [], []
-    if label not in scale.get("unattacked", {}).get(name, []):
-        attacked = scale.get("attacked", {}).get(name, experiment.get("attacks", paper["attacks"]))
-        audited = scale.get("audited", {}).get(name, experiment["rows"])
-    attacks = {
-        attack: _plan_attack(result, study, study.scaled["attacks"][attack], row, run, spec, train)
-        for attack in sorted(attacked)
-    }
-    entry = {
-        "seed": spec["seed"],
-        "run": run,
-        "directory": directory,
-        "features": f"{directory}/{features}",
-        "attacks": {attack: f"{directory}/attacks/{planned}" for attack, planned in attacks.items()},
-    }
-    if "audit" in experiment and label in audited:
-        settings = study.scaled["audits"][experiment["audit"]]
-        entry["audit"] = f"{directory}/audits/{_plan_audit(result, study, settings, row, run, spec, train)}"
-    wanted = {
-        figure: _plan_measurement(result, plain(settings["measure"]), spec)
-        for figure, settings in paper["figures"].items()
-        if first and "measure" in settings and settings["experiment"] == name and label in settings["rows"]
-    }
-    if wanted:
-        entry["measured"] = {figure: f"{directory}/measured/{planned}" for figure, planned in wanted.items()}
-    return entry
-
-
-def _plan_training(result: Plan, study: Study, experiment: dict, label: str, seed: int) -> tuple[str, dict]:
-    """The name and specification of a row's run."""
-    paper, scale, row = study.paper, study.scale, experiment["rows"][label]
-    training = scale["training"][experiment.get("training", "default")]
-    objective = paper["objectives"][row["objective"]]
-    model, weights = _network(study, experiment, objective)
-    data = study.data[experiment["data"]]
-    terms = {"objective": objective["terms"], "then": objective.get("then")}
-    if "clean" in row:
-        terms["clean"] = paper["objectives"][row["clean"]]["terms"]
-    spec = plain(
-        {
-            "data": scale["data"][experiment["data"]],
-            "model": model,
-            **{key: sorted(value, key=canonical) for key, value in terms.items() if value},
-            "schedule": training["schedules"][row.get("schedule", "default")],
-            "seed": seed + REPEAT_STRIDE * row.get("repeat", 0),
-            **{key: value for key, value in training.items() if key not in ("schedules", "warm_up")},
-        }
-    )
-    if "perturbation" in row:
-        spec["perturbation"] = _climbing(study.scaled["perturbations"][row["perturbation"]], spec)
-        spec |= {"warm_up": training["warm_up"]} if "warm_up" in training else {}
-    run = name_of(_slug(spec), naming.trained(spec, data), *naming.run_modules(spec))
-    result.runs[run] = canonical(spec)
-    result.data_of[run] = data
-    if weights:
-        result.weights_of[run] = weights
-    return run, spec
-
-
-def _network(study: Study, experiment: dict, objective: dict) -> tuple[dict, str | None]:
-    """The network's specification and the file of its pretrained weights, if it starts from some."""
-    network = dict(study.scale["networks"][experiment["network"]])
-    if head := head_of(network, objective, experiment):
-        network["head"] = head
-    network["pretrained"], weights = _pretrained(network, study.settings)
-    return network, weights
-
-
 def _scaled(section: dict[str, dict], scale: dict[str, dict]) -> dict[str, dict]:
     """The entries of a section of the paper with what the scale says of them."""
     return {label: plain(entry | scale.get(label, {})) for label, entry in section.items()}
@@ -270,59 +311,6 @@ def _climbing(attack: dict, run: dict) -> dict:
     if "attacks" in attack:
         return attack | {"attacks": [_climbing(member, run) for member in attack["attacks"]]}
     return attack
-
-
-def _transferred(attack: dict, own: str | None, train: Train) -> dict:
-    """`attack` with the names of the runs that it transfers from; an ensemble leaves out what comes from `own`."""
-    if "source" in attack:
-        source, spec = train(attack["source"])
-        return attack | {"source": source, "attack": _climbing(attack["attack"], spec)}
-    if "attack" in attack:
-        return attack | {"attack": _transferred(attack["attack"], own, train)}
-    if "attacks" in attack:
-        members = [_transferred(member, own, train) for member in attack["attacks"]]
-        return attack | {"attacks": [member for member in members if member.get("source") != own]}
-    return attack
-
-
-def _plan_attack(result: Plan, study: Study, attack: dict, row: dict, run: str, trained: dict, train: Train) -> str:
-    scope = {"split": "evaluation", "epochs": trained.get("keep", "all"), "count": None}
-    spec = _defended(study, scope | _transferred(_climbing(attack, trained), _own(run, row), train), row)
-    own = settings_of("attacks", spec)
-    parts = [spec["name"], *([f"eps{spec['epsilon']:.4g}"] if "epsilon" in own else [])]
-    slug = "-".join([*parts, *([spec["defence"]["name"]] if "defence" in spec else [])])
-    name = name_of(slug, spec, *naming.attack_modules(spec, trained["model"]))
-    result.attacks[name] = canonical(spec)
-    result.sources[name] = sorted(sources_of(spec))
-    return name
-
-
-def _own(run: str, row: dict) -> str | None:
-    """The run whose examples are no transfer to a row: its own, unless the row has a defence, which the run has not."""
-    return None if "defence" in row else run
-
-
-def _plan_audit(result: Plan, study: Study, audit: dict, row: dict, run: str, trained: dict, train: Train) -> str:
-    spec = {"split": "evaluation"} | audit
-    if "source" in spec:
-        spec["source"] = train(spec["source"])[0]
-        spec = {key: value for key, value in spec.items() if key != "source" or value != _own(run, row)}
-    spec = _defended(study, spec, row)
-    name = name_of(f"audit-eps{spec['epsilon']:.4g}", spec, *naming.audit_modules(spec, trained["model"]))
-    result.audits[name] = canonical(spec)
-    result.sources[name] = sorted(sources_of(spec))
-    return name
-
-
-def _plan_measurement(result: Plan, spec: dict, trained: dict) -> str:
-    name = name_of(spec["name"], spec, *naming.measurement_modules(spec, trained["model"]))
-    result.measurements[name] = canonical(spec)
-    return name
-
-
-def _defended(study: Study, spec: dict, row: dict) -> dict:
-    """The specification of a measurement of `row`, under its defence if it has one."""
-    return spec | {"defence": plain(study.paper["defences"][row["defence"]])} if "defence" in row else spec
 
 
 def _pretrained(model: dict, settings: dict) -> tuple[str, str | None]:
