@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torchvision
 
-from robustloss import config
+from robustloss import schemas
 from robustloss.data import cifar10, cifar100, download
 from robustloss.errors import Problem
 
@@ -356,20 +356,20 @@ def test_sources_lie_beside_the_python_version_that_torchvision_downloads():
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_settings_are_checked_by_the_schema(name):
     spec = {"name": name, "train_count": 50000, "evaluation_count": 10000}
-    config.check(spec, "paper", "here", part="data")
+    schemas.check(spec, "paper", "here", part="data")
     with pytest.raises(Problem, match=r"unknown key 'train_cout'; did you mean 'train_count'"):
-        config.check(spec | {"train_cout": 1}, "paper", "here", part="data")
+        schemas.check(spec | {"train_cout": 1}, "paper", "here", part="data")
     with pytest.raises(Problem, match=r"here: evaluation_count: 10001"):
-        config.check(spec | {"evaluation_count": 10001}, "paper", "here", part="data")
+        schemas.check(spec | {"evaluation_count": 10001}, "paper", "here", part="data")
     with pytest.raises(Problem, match="the key 'train_count' is missing"):
-        config.check({"name": name, "evaluation_count": 1}, "paper", "here", part="data")
+        schemas.check({"name": name, "evaluation_count": 1}, "paper", "here", part="data")
 
 
 def test_test_file_is_a_setting_of_the_ten_classes_only():
     spec = {"name": "cifar10", "train_count": 50000, "evaluation_count": 10, "test_file": "test_batch_first1000.bin"}
-    config.check(spec, "paper", "here", part="data")
+    schemas.check(spec, "paper", "here", part="data")
     for wrong in ("../test.bin", "test", 3):
         with pytest.raises(Problem, match=r"test_file: .* is not the name of a .bin file"):
-            config.check(spec | {"test_file": wrong}, "paper", "here", part="data")
+            schemas.check(spec | {"test_file": wrong}, "paper", "here", part="data")
     with pytest.raises(Problem, match="unknown key 'test_file'"):
-        config.check(spec | {"name": "cifar100"}, "paper", "here", part="data")
+        schemas.check(spec | {"name": "cifar100"}, "paper", "here", part="data")

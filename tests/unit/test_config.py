@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robustloss import code, config
+from robustloss import checks, code, config
 from robustloss.attacks.parts import balls, gradients, targets
 from robustloss.errors import Problem
 
@@ -233,11 +233,11 @@ def test_optimizers_take_their_own_settings(settings):
 def test_an_objective_s_head_stands_in_for_the_network_s(settings):
     network = {"name": "small", "head": {"name": "linear", "dimension": 5}}
     objective = {"head": {"name": "unit_norm", "dimension": 7}}
-    assert config.head_of(network, objective, {}) == {"name": "unit_norm", "dimension": 7}
-    assert config.head_of(network, {}, {}) == {"name": "linear", "dimension": 5}
-    assert config.head_of({"name": "small"}, {}, {}) is None
-    assert config.head_of({"name": "small"}, {}, {"embedding": 3}) == {"name": "linear", "dimension": 3}
-    assert config.head_of(network, objective, {"embedding": 3}) == {"name": "unit_norm", "dimension": 3}
+    assert checks.head_of(network, objective, {}) == {"name": "unit_norm", "dimension": 7}
+    assert checks.head_of(network, {}, {}) == {"name": "linear", "dimension": 5}
+    assert checks.head_of({"name": "small"}, {}, {}) is None
+    assert checks.head_of({"name": "small"}, {}, {"embedding": 3}) == {"name": "linear", "dimension": 3}
+    assert checks.head_of(network, objective, {"embedding": 3}) == {"name": "unit_norm", "dimension": 3}
 
 
 def test_every_paper_s_yaml_is_valid_at_every_scale(settings):

@@ -5,7 +5,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from robustloss import config
+from robustloss import schemas
 from robustloss.data import tiny_imagenet_200
 from robustloss.errors import Problem
 
@@ -219,11 +219,11 @@ def test_counts_beyond_the_files_are_refused(raw, spec):
 
 def test_settings_are_checked_by_the_schema():
     spec = SPEC | {"train_count": 100000, "evaluation_count": 10000}
-    config.check(spec, "paper", "here", part="data")
+    schemas.check(spec, "paper", "here", part="data")
     for wrong, sentence in (
         ({"image_size": 64}, "unknown key 'image_size'"),
         ({"train_count": 100001}, "train_count: 100001"),
         ({"name": "tiny-imagenet"}, "name: 'tiny-imagenet' is not cholec80, .* or tiny-imagenet-200"),
     ):
         with pytest.raises(Problem, match=sentence):
-            config.check(spec | wrong, "paper", "here", part="data")
+            schemas.check(spec | wrong, "paper", "here", part="data")

@@ -1,34 +1,20 @@
-"""Configuration: config.yaml and the papers' yaml, merged, made of plain numbers, and checked against their schemas."""
+"""Configuration: config.yaml and the papers' yaml, merged, made of plain numbers, and checked."""
 
 import copy
 import re
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
-from robustloss.claims import statements
-from robustloss.code import (
-    FRAMES,
-    FUNCTIONS,
-    check_head,
-    check_settings,
-    members_of,
-    nearest,
-    plugin,
-    plugins,
-    settings_of,
-    sources_of,
-)
+from robustloss import schemas
+from robustloss.checks import check_paper
+from robustloss.code import nearest
 from robustloss.errors import Problem
+from robustloss.schemas import read_yaml
 
 WORKFLOW = Path(__file__).parents[1]
 PAPER_NAME = re.compile(r"[a-z]+[0-9]{4}")
-# The safe loader in C, where PyYAML has it: a plan is made anew in every cluster job.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Snakemake hands these on as texts when they come from the command line.
 TYPED = ("papers", "published", "images", "seeds", "threads", "processes", "jobs_per_gpu", "download")
 
@@ -44,7 +30,7 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
     Returns (settings, {paper: experiments}); raises Problem with the key, what is wrong, and the nearest valid key.
     """
     settings = {key: typed(value) if key in TYPED else value for key, value in numbers(settings).items()}
-    check(settings, "config", "config.yaml", folder)
+    schemas.check(settings, "config", "config.yaml")
     papers = {}
     known = sorted(path.stem for path in (folder / "papers").glob("*.yaml"))
     for name in [*settings["papers"], *(key for key in settings if PAPER_NAME.fullmatch(key))]:
@@ -54,7 +40,7 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
         path = folder / "papers" / f"{name}.yaml"
         paper = merge(read_yaml(path), settings.get(name, {}))
         where = f"{path.name} with config.yaml's section '{name}'" if name in settings else path.name
-        papers[name] = check_paper(expand_videos(numbers(paper)), where, folder)
+        papers[name] = check_paper(expand_videos(numbers(paper)), where)
         # The name becomes part of paths.
         if paper["paper"] != name or not PAPER_NAME.fullmatch(name):
             raise Problem(f"{where}: paper is {paper['paper']!r}; it must be the file's own name, such as ding2025")
@@ -63,15 +49,6 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
                 f"config.yaml: {name} has no scale '{settings['scale']}'{nearest(settings['scale'], paper['scales'])}"
             )
     return settings, papers
-
-
-def read_yaml(path: Path) -> dict:
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-    except FileNotFoundError:
-        raise Problem(f"{path} is missing") from None
-    except yaml.YAMLError as error:
-        raise Problem(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def merge(below: dict, above: dict) -> dict:
@@ -116,237 +93,3 @@ def expand_videos(paper: dict) -> dict:
                     bounds = [[int(end) for end in part.split("-")] for part in videos.split(",")]
                     splits[split] = [video for pair in bounds for video in range(pair[0], pair[-1] + 1)]
     return paper
-
-
-def check(value, schema: str, where: str, folder: Path = WORKFLOW, part: str | None = None) -> None:
-    """Refuse a value that does not fit workflow/schemas/<schema>.schema.yaml, or one of its $defs."""
-    error = best_match(_validator(folder / "schemas" / f"{schema}.schema.yaml", part).iter_errors(value))
-    if error is not None:
-        raise Problem(f"{where}: {_sentence(error)}")
-
-
-@lru_cache
-def _validator(path: Path, part: str | None) -> Draft202012Validator:
-    definition = read_yaml(path)
-    if part:
-        definition = {"$ref": f"#/$defs/{part}", "$defs": definition["$defs"]}
-    return Draft202012Validator(definition)
-
-
-def check_paper(paper: dict, where: str, folder: Path = WORKFLOW) -> dict:
-    """Check a paper's experiments: the schema, then that every name it uses is defined somewhere."""
-    check(paper, "paper", where, folder)
-    for name, objective in paper["objectives"].items():
-        for term in objective["terms"] + objective.get("then", []):
-            _check_plugin(f"{where}: objectives.{name}", "losses", term, "loss")
-        if "head" in objective:
-            _check_plugin(f"{where}: objectives.{name}.head", "heads", objective["head"])
-    for name, defence in paper.get("defences", {}).items():
-        _check_plugin(f"{where}: defences.{name}", "defences", defence)
-    for name, experiment in paper["experiments"].items():
-        _check_rows(f"{where}: experiments.{name}", experiment, paper)
-    for name, figure in paper["figures"].items():
-        _known(f"{where}: figures.{name}.experiment", figure["experiment"], paper["experiments"])
-        for label in figure["rows"]:
-            _known(f"{where}: figures.{name}.rows", label, paper["experiments"][figure["experiment"]]["rows"])
-        if "attack" in figure.get("measure", {}):
-            _check_attack(f"{where}: figures.{name}.measure.attack", figure["measure"]["attack"], folder)
-    for name, scale in paper["scales"].items():
-        _check_scale(f"{where}: scales.{name}", scale, paper, folder)
-    for name, experiment in paper["experiments"].items():
-        _check_measured(f"{where}: experiments.{name}", experiment, paper)
-    for name, claim in paper.get("claims", {}).items():
-        paper["claims"][name] = _checked_claim(f"{where}: claims.{name}", claim, paper, folder)
-    return paper
-
-
-def _checked_claim(where: str, claim: dict, paper: dict, folder: Path) -> dict:
-    """The claim with all its comparisons told in full, or the sentence that its page is to fail with.
-
-    A claim that names what is not there is no reason to keep back other pages.
-    """
-    try:
-        comparisons = statements.comparisons_of(claim)
-        for comparison in comparisons:
-            check(comparison, "paper", where, folder, part="comparison")
-            statements.check(where, comparison)
-            _check_comparison(where, comparison, paper)
-    except Problem as problem:
-        return {"problem": str(problem)}
-    told = [_with_originals(comparison, paper) for comparison in comparisons]
-    return {"claim": claim["claim"], "source": claim["source"], "comparisons": told}
-
-
-def _check_comparison(where: str, comparison: dict, paper: dict) -> None:
-    named = [key for key in ("experiment", "against_experiment", "honest_experiment") if key in comparison]
-    for key in named:
-        _known(f"{where}.{key}", comparison[key], paper["experiments"])
-    own, other, judged = (
-        paper["experiments"][comparison.get(key, comparison["experiment"])]
-        for key in ("experiment", "against_experiment", "honest_experiment")
-    )
-    if len({experiment["data"] for experiment in (own, other, judged)}) > 1:
-        raise Problem(f"{where}: {', '.join(comparison[key] for key in named)} have different data: name others")
-    for key, experiment in (("row", own), ("against", other)):
-        for label in statements.several(comparison[key]):
-            _known(f"{where}.{key}", label, experiment["rows"])
-    attacks = {"attack": own, "against_attack": other, "honest": judged}
-    for key, experiment in attacks.items():
-        for label in statements.several(comparison.get(key, [])):
-            _known(f"{where}.{key}", label, experiment.get("attacks", paper["attacks"]))
-
-
-def _with_originals(comparison: dict, paper: dict) -> dict:
-    """A comparison beside what the paper's own numbers are of; the other side's where it is of another experiment."""
-    found = comparison | {"original": _original(comparison["experiment"], paper)}
-    if "against_experiment" in comparison:
-        found["against_original"] = _original(comparison["against_experiment"], paper)
-    return found
-
-
-def _original(name: str, paper: dict) -> dict:
-    """The data set, network and epochs of an experiment at the scale `paper`, or at the last where there is none."""
-    experiment = paper["experiments"][name]
-    scale = paper["scales"].get("paper") or [*paper["scales"].values()][-1]
-    return {
-        "data": scale["data"][experiment["data"]]["name"],
-        "network": scale["networks"][experiment["network"]],
-        "epochs": scale["training"][experiment.get("training", "default")]["epochs"],
-    }
-
-
-def _check_measured(where: str, experiment: dict, paper: dict) -> None:
-    """The attacks and the audit of an experiment, and the rows whose adversarial examples they take."""
-    for label in experiment.get("attacks", []):
-        _known(f"{where}.attacks", label, paper["attacks"])
-    if "audit" in experiment:
-        _known(f"{where}.audit", experiment["audit"], paper.get("audits", {}))
-        _check_sources(f"{where}.audit {experiment['audit']}", paper["audits"][experiment["audit"]], experiment, paper)
-    for label in experiment.get("attacks", paper["attacks"]):
-        _check_sources(f"{where}.attacks: {label}", paper["attacks"][label], experiment, paper)
-
-
-def _check_sources(where: str, attack: dict, experiment: dict, paper: dict) -> None:
-    for source in sources_of(attack):
-        other, label = experiment, source
-        if isinstance(source, dict):
-            _known(f"{where}, source", source["experiment"], paper["experiments"])
-            other, label = paper["experiments"][source["experiment"]], source["row"]
-        _known(f"{where}, source", label, other["rows"])
-        if other["data"] != experiment["data"]:
-            raise Problem(
-                f"{where}, source: {source['experiment']} has other data, {other['data']}: name a row on the same"
-            )
-
-
-def _check_rows(where: str, experiment: dict, paper: dict) -> None:
-    for label, row in experiment["rows"].items():
-        for key in ("objective", "clean", "perturbation", "defence"):
-            if key in row:
-                section = "objectives" if key == "clean" else f"{key}s"
-                _known(f"{where}.rows.{label}.{key}", row[key], paper.get(section, {}))
-        if "clean" in row and "perturbation" not in row:
-            raise Problem(f"{where}.rows.{label}: `clean` is what clean images add to a training with a `perturbation`")
-
-
-def _check_scale(where: str, scale: dict, paper: dict, folder: Path) -> None:
-    for name, network in scale["networks"].items():
-        _check_plugin(f"{where}.networks.{name}", "models", network)
-        if head := network.get("head"):
-            _check_plugin(f"{where}.networks.{name}.head", "heads", head)
-    for name in scale.get("seeded", {}):
-        _known(f"{where}.seeded", name, paper["experiments"])
-    for key in ("rows", "unattacked", "audited"):
-        for name, labels in scale.get(key, {}).items():
-            _known(f"{where}.{key}", name, paper["experiments"])
-            for label in labels:
-                _known(f"{where}.{key}.{name}", label, paper["experiments"][name]["rows"])
-    for name, audit in scale.get("audits", {}).items():
-        _known(f"{where}.audits", name, paper.get("audits", {}))
-        check(paper["audits"][name] | audit, "paper", f"{where}.audits.{name}", folder, part="audit")
-    for name, labels in scale.get("attacked", {}).items():
-        _known(f"{where}.attacked", name, paper["experiments"])
-        for label in labels:
-            _known(f"{where}.attacked.{name}", label, paper["experiments"][name].get("attacks", paper["attacks"]))
-    for section in ("attacks", "perturbations"):
-        own, overlaid = paper.get(section, {}), scale.get(section, {})
-        for name in overlaid:
-            _known(f"{where}.{section}", name, own)
-        for name, attack in own.items():
-            _check_attack(f"{where}.{section}.{name}", attack | overlaid.get(name, {}), folder)
-    for name, perturbation in paper.get("perturbations", {}).items():
-        for key in FRAMES["attacks"][1:]:
-            if key in perturbation | scale.get("perturbations", {}).get(name, {}):
-                raise Problem(
-                    f"{where}.perturbations.{name}: '{key}' belongs to attacks, not to training: leave it out"
-                )
-        if sources_of(perturbation):
-            raise Problem(f"{where}.perturbations.{name}: training knows no other network: leave transfer out")
-    if "counts" in paper:
-        _known(f"{where}.data, whose frames Table 1 counts,", paper["counts"], scale["data"])
-    for name, experiment in paper["experiments"].items():
-        _check_experiment(where, name, experiment, scale, paper)
-
-
-def _check_experiment(where: str, name: str, experiment: dict, scale: dict, paper: dict) -> None:
-    for key, section in (("data", "data"), ("network", "networks"), ("training", "training")):
-        _known(f"{where}.{section}, which experiment {name} needs,", experiment.get(key, "default"), scale[section])
-    network = f"{where}.networks.{experiment['network']}"
-    schedules = scale["training"][experiment.get("training", "default")]["schedules"]
-    for row in experiment["rows"].values():
-        _known(f"{where}.training, schedules of experiment {name},", row.get("schedule", "default"), schedules)
-        objective = paper["objectives"][row["objective"]]
-        clean = paper["objectives"][row["clean"]]["terms"] if "clean" in row else []
-        head = head_of(scale["networks"][experiment["network"]], objective, experiment)
-        for term in objective["terms"] + objective.get("then", []) + clean:
-            check_head(network, term["loss"], head and head["name"])
-
-
-def head_of(network: dict, objective: dict, experiment: dict) -> dict | None:
-    """The head that a row's network ends in: the objective's own before the network's; None for the body's logits.
-
-    An experiment's `embedding` is the dimension of the features, before a linear head where there is no other.
-    """
-    head = objective.get("head", network.get("head"))
-    if "embedding" in experiment:
-        return (head or {"name": "linear"}) | {"dimension": experiment["embedding"]}
-    return head
-
-
-def _check_attack(where: str, attack: dict, folder: Path) -> None:
-    check(attack, "paper", where, folder, part="attack")
-    _check_plugin(where, "attacks", attack)
-    for term in attack["loss"] if isinstance(attack.get("loss"), list) else []:
-        _check_plugin(f"{where}.loss", "losses", term, "loss")
-    if "attack" in attack:
-        _check_attack(f"{where}.attack", attack["attack"], folder)
-    for number, member in enumerate(members_of(attack) if "attacks" in attack else []):
-        _check_attack(f"{where}.attacks.{number}", member, folder)
-
-
-def _check_plugin(where: str, family: str, spec: dict, key: str = "name") -> None:
-    name = spec[key]
-    if name not in plugins(family):
-        raise Problem(f"{where}: there is no '{name}' in {family}{nearest(name, plugins(family))}")
-    check_settings(where, plugin(family, name), FUNCTIONS[family], settings_of(family, spec))
-
-
-def _known(where: str, name: str, choices) -> None:
-    if name not in choices:
-        raise Problem(f"{where}: there is no '{name}'{nearest(name, choices)}")
-
-
-def _sentence(error) -> str:
-    """What a schema's error means to the person who wrote the value: where, what, and what is valid."""
-    where = ".".join(str(step) for step in error.absolute_path)
-    at = f"{where}: " if where else ""
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        valid = [*error.schema.get("properties", {})]
-        patterns = [re.compile(pattern) for pattern in error.schema.get("patternProperties", {})]
-        unknown = [key for key in error.instance if key not in valid and not any(p.search(str(key)) for p in patterns)]
-        return f"{at}unknown key '{unknown[0]}'{nearest(unknown[0], valid)}"
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{at}the key '{missing[0]}' is missing"
-    wanted = error.schema.get("description")
-    return f"{at}{error.instance!r} is not {wanted}" if wanted else f"{at}{error.message}"

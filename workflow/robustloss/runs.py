@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustloss import naming
+from robustloss.checks import head_of
 from robustloss.code import plugin, settings_of, sources_of
-from robustloss.config import head_of
 from robustloss.errors import Problem
 from robustloss.files import canonical
 from robustloss.lineage import stored
