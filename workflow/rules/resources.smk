@@ -64,8 +64,3 @@ def measure_job(wildcards):
 
 def light_job(wildcards):
     return expected("light")
-
-
-for value in [*globals().values()]:
-    if inspect.isfunction(value) and value.__globals__ is globals():
-        asked_often(value)
