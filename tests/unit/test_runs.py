@@ -322,10 +322,14 @@ def test_a_defended_row_meets_the_examples_of_the_network_behind_its_defence():
     rows = found.manifests["song2022"]["rows"]["cifar10"]
     plain, defended = rows["SCE"][0], rows["Random"][0]
     assert plain["run"] == defended["run"]
+    direct = []
     for run, met in ((plain, False), (defended, True)):
         honest = json.loads(found.attacks[Path(run["attacks"]["honest 8/255"]).name])
+        direct.append([member["name"] for member in honest["attacks"] if "source" not in member])
         assert (run["run"] in {member.get("source") for member in honest["attacks"]}) == met
         assert (json.loads(found.audits[Path(run["audit"]).name]).get("source") == run["run"]) == met
+    # Whoever meets more examples is attacked directly no less.
+    assert direct[0] == direct[1] != []
 
 
 @pytest.mark.parametrize("scale", ["demo", "short", "cpu", "paper"])

@@ -247,7 +247,8 @@ class Planner:
             return attack | {"attack": self._transferred(attack["attack"], run)}
         if "attacks" in attack:
             members = [self._transferred(member, run) for member in attack["attacks"]]
-            return attack | {"attacks": [member for member in members if member.get("source") != self._own(run)]}
+            own = self._own(run)
+            return attack | {"attacks": [each for each in members if "source" not in each or each["source"] != own]}
         return attack
 
     def _own(self, run: Trained) -> str | None:
