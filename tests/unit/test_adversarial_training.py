@@ -138,6 +138,12 @@ def test_adversaries_warm_up_linearly(tmp_path, bars, spec):
     assert any((found[name] - at_once[name]).abs().max() > 1e-2 for name in expected)
 
 
+def test_adaptive_steps_warm_up_with_their_smallest_one(tmp_path, bars, spec):
+    """Else the first steps would be smaller than the smallest."""
+    borderline = {"name": "sai_fgsm", "epsilon": 0.1, "step_size": 0.02, "smallest_step": 0.015, "steps": 2}
+    assert trained(tmp_path / "run", bars, spec | {"perturbation": borderline, "warm_up": 2})
+
+
 def entropy(logits, labels):
     return -(logits.softmax(1) * logits.log_softmax(1)).sum()
 

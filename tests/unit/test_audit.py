@@ -253,6 +253,13 @@ def test_predictions_alone_lead_to_the_boundary(queries):
     assert found[nearest < 0.97 * epsilon].all() == (queries == 1500)
 
 
+def test_nothing_is_broken_by_predictions_that_never_change():
+    """Also where the ball holds every image."""
+    model, labels = two_classes(torch.zeros(1, 4, 4), -1.0), torch.zeros(8, dtype=torch.int64)
+    images = torch.rand(8, 1, 4, 4, generator=seeded())
+    assert not hard_label.breaks(model, images, labels, 1.0, 50, 1).any()
+
+
 def test_the_margin_s_change_is_a_mean_over_points_on_both_sides():
     """Of a margin that is linear in the mean of an image the change is that of the mean."""
     images = torch.full((3, 1, 1, 1), 0.5, dtype=torch.float64)
@@ -399,6 +406,14 @@ CASES = {
 def test_no_chance_is_less_than_one_in_twenty(share):
     for count in range(30):
         assert no_chance(count, COUNT, share) == (binom.sf(count - 1, COUNT, share) < 0.05)
+
+
+def test_no_chance_holds_for_any_number_of_images():
+    """Of so many that no image at all is less likely than a computer's smallest number."""
+    for images, share in ((15_000, 0.05), (80_000, 0.01)):
+        least = next(count for count in range(images) if no_chance(count, images, share))
+        assert binom.sf(least - 1, images, share) < 0.05 <= binom.sf(least - 2, images, share)
+        assert no_chance(images, images, share)
 
 
 def test_all_signs_have_a_case():

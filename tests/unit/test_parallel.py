@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from robustloss import training
 from robustloss.checkpoints import weights_path
 from robustloss.files import canonical, read_json
+from robustloss.images import Images
 from robustloss.parallel import Team
 
 LIBRARY = Path(training.__file__).parents[1]
@@ -38,6 +39,39 @@ def test_parts_make_up_the_batch_and_none_is_empty(count, size):
     parts = [list(range(count))[Team(size, rank).part(count)] for rank in range(size)]
     assert [*itertools.chain(*parts)] == list(range(count))
     assert all(parts)
+
+
+def test_each_process_draws_for_itself_and_the_leading_one_as_if_alone():
+    drawn = [torch.rand(100, generator=torch.Generator().manual_seed(Team(8, rank).seed(3))) for rank in range(8)]
+    assert torch.equal(drawn[0], torch.rand(100, generator=torch.Generator().manual_seed(3)))
+    assert not any(torch.equal(*pair) for pair in itertools.combinations(drawn, 2))
+
+
+class Silent(Team):
+    """One process of several, that hears nothing of the others."""
+
+    def add(self, *tensors):
+        pass
+
+
+def test_parts_of_a_batch_are_drawn_for_apart(bars, spec):
+    """An attack's starts and a network's dropout are others in each process; which images there are is not."""
+
+    def drawn(team: Team) -> list[torch.Tensor]:
+        found = []
+
+        def perturb(inputs, labels, generator, share):
+            found.append([torch.rand(4, generator=generator), torch.rand(4), labels])
+            return inputs
+
+        images = Images(bars, "train", torch.device("cpu"))
+        training._epoch(spec, 1, torch.nn.Identity(), [], images, perturb, team)
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+    alone, *parts = (drawn(team) for team in (Team(), Silent(2, 0), Silent(2, 1)))
+    for of_alone, first, second in zip(alone[:2], *(part[:2] for part in parts), strict=True):
+        assert torch.equal(of_alone, first) and not torch.equal(first, second)
+    assert sorted(alone[2].tolist()) == sorted(torch.cat([part[2] for part in parts]).tolist())
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 torch's own launcher starts them, one process a device. Each computes its part's share of the batch's objective, and
 after the sum over processes all hold the gradient of the whole batch, so they take the same step. Batch normalisation
-is over all processes: torch's on CUDA, which is written for that alone, and ours elsewhere. An attack in training draws
-for each part what it would draw for the whole batch.
+is over all processes: torch's on CUDA, which is written for that alone, and ours elsewhere. What is drawn for a part,
+as dropout and an attack's starts are, each process draws for itself.
 """
 
 import contextlib
@@ -30,6 +30,11 @@ class Team:
     def leads(self) -> bool:
         """Whether this process writes the files and speaks."""
         return self.rank == 0
+
+    def seed(self, seed: int) -> int:
+        """This process's own seed, which for the leading one is the training's: parts are not to draw alike."""
+        # torch's generator on the CPU takes 32 bits of it.
+        return seed + self.rank * 1_000_000_007
 
     def part(self, count: int) -> slice:
         """This process's part of a batch of `count`, empty for none if there are as many images as processes."""

@@ -21,7 +21,7 @@ from robustloss.code import check_head, check_settings, plugin, settings_of
 # how much of the perturbation's sizes the warm-up has reached.
 Perturb = Callable[[torch.Tensor, torch.Tensor, torch.Generator, float], torch.Tensor]
 # The settings of an attack that a warm-up starts from nothing.
-SIZES = ("epsilon", "step_size")
+SIZES = ("epsilon", "step_size", "smallest_step")
 
 
 def objectives(spec: dict) -> dict[str, losses.Loss]:

@@ -128,10 +128,11 @@ def _start(spec: dict, data: Prepared, images: Images, pretrained: Path | None, 
 def _epoch(spec, epoch, model, updates, images: Images, perturb, team: parallel.Team) -> torch.Tensor:
     """One pass over the images; the objectives' values (steps, objectives)."""
     seed = spec["seed"] * 1_000_003 + epoch
-    torch.manual_seed(seed)
+    own = team.seed(seed)
+    torch.manual_seed(own)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.indices.device)
     # One generator moves the images, on the CPU, one draws for the perturbation, where the images are.
-    moves, draws = torch.Generator().manual_seed(seed), torch.Generator(images.device).manual_seed(seed)
+    moves, draws = torch.Generator().manual_seed(seed), torch.Generator(images.device).manual_seed(own)
     # Batch normalisation cannot learn from a single image; a last batch of one is left out.
     batches = [batch for batch in order.split(spec["batch_size"]) if len(batch) > 1]
     steps = _steps(spec, images)

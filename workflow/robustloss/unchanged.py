@@ -12,9 +12,27 @@ SAME = {
             "8d1450f395789d5ff9823da3d9c9f62c8a62a2fffdad7cf889e559058b7fba0b"
         )
     },
+    # Several processes draw apart, the leading one as before.
     "robustloss.training": {
-        "924725ffdf66cd51ad200ead26c6aaf2660076cb62aa3284389f461822e7a233": (
+        "acabe4f36556dd59d1bd0129baec3cd102c48155dc8275dbf6281fd4c28e977b": (
             "f7e0f6f6fe8776ace7e91570c45440a01c42a7ebd0272f0e4e2f1c466b0d6851"
+        )
+    },
+    # An attack's smallest step, which no published training warms up, grows with its others.
+    "robustloss.recipes": {
+        "c147dcc74f7bc249b6c7e9cf8833db5daa260aaf2b959c6b10465a8b8f239fdc": (
+            "52f24eb8f789df55d603fcfe0e7df5379327eb0ae56762d5c280be9d5faeb7f6"
+        )
+    },
+    # More images than an audit has had, and a radius of 1.
+    "robustloss.audit.judgement": {
+        "0eeba40be2e191533b0782f0469f0821b678abe28093b969c20a33e5e859412c": (
+            "555197c120fa0a2666205aa028cb90bba3e34188e5164fdae14b957845f73e9e"
+        )
+    },
+    "robustloss.audit.hard_label": {
+        "ce00de6c6cd9e0fd6a60ccb1d6d408983fd864a2bd3f2df660a8150a1565334d": (
+            "720c7fc3d91981f5cbeaa055b6f74d33c43c1822b5a6993eac119b0b0e39e844"
         )
     },
     # The bounds of images and labels are asked for at once instead of one by one.

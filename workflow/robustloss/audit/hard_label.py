@@ -19,11 +19,11 @@ def breaks(
     """Which images (N,) RayS breaks in the Linf ball of `epsilon` with about `queries` queries (Chen and Gu 2020).
 
     A direction has a sign for each value of an image (N, C, height, width), and its radius is the smallest step that is
-    known to be misclassified, cut to [0, 1]; at first 1. Of all values, then of halves, quarters and so on, the signs
-    are turned; where that is still misclassified at the radius they stay so, and the radius is halved `HALVINGS` times
-    towards the boundary. `highest` is the highest label.
+    known to be misclassified, cut to [0, 1]; 1 while none is known. Of all values, then of halves, quarters and so on,
+    the signs are turned; where that is still misclassified at the radius they stay so, and the radius is halved
+    `HALVINGS` times towards the boundary. `highest` is the highest label.
     """
-    directions, radii = torch.ones_like(images).flatten(1), images.new_ones(len(images))
+    directions, radii = torch.ones_like(images).flatten(1), images.new_full((len(images),), torch.inf)
     used, rows = torch.zeros_like(labels), torch.arange(len(images), device=images.device)
 
     def wrong(rows, directions, radii):
@@ -37,11 +37,11 @@ def breaks(
             return radii <= epsilon
         turned = directions[rows]
         turned[:, block] *= -1
-        better = wrong(rows, turned, radii[rows])
+        better = wrong(rows, turned, radii[rows].clamp(max=1))
         used[rows] += 1 + HALVINGS * better
         rows_better, turned = rows[better], turned[better]
         directions[rows_better] = turned
-        low, high = torch.zeros_like(radii[rows_better]), radii[rows_better]
+        low, high = torch.zeros_like(radii[rows_better]), radii[rows_better].clamp(max=1)
         for _ in range(HALVINGS if len(rows_better) else 0):
             middle = (low + high) / 2
             inside = wrong(rows_better, turned, middle)
@@ -50,7 +50,7 @@ def breaks(
 
 
 def _blocks(size: int) -> Iterator[slice]:
-    """Of `size` values all, the halves, the quarters, down to single ones, and again."""
+    """Of `size` values all, the halves, the quarters, down to ones or pairs, and again."""
     for level in itertools.cycle(range(size.bit_length())):
         length = -(-size // 2**level)
         yield from (slice(first, first + length) for first in range(0, size, length))

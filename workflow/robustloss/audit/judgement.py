@@ -1,5 +1,6 @@
 """From what was measured to the signs: each a number, whether it is flagged, and one sentence."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,10 +60,13 @@ def _sign(name: str, rule: Rule, measured: Measured, labels: np.ndarray) -> Sign
 
 def no_chance(count: int, images: int, share: float) -> bool:
     """Whether `count` or more of `images` come about with less than 5 % where each counts with probability `share`."""
-    term, fewer = (1 - share) ** images, 0.0
+    if share == 0:
+        return count > 0
+    # As logarithms, since (1 - share) ** images is 0 to a computer where there are many.
+    term, fewer = images * math.log1p(-share), 0.0
     for number in range(count):
-        fewer += term
-        term *= share / (1 - share) * (images - number) / (number + 1)
+        fewer += math.exp(term)
+        term += math.log(share / (1 - share) * (images - number) / (number + 1))
     return 1 - fewer < LIKELY
 
 
