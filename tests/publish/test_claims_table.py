@@ -51,9 +51,21 @@ def test_networks_that_are_not_published_cannot_be_attacked_again(shelf, tmp_pat
     assert "no network of chen2019 is published" in shelf.told("pull", "--papers", "chen2019")
 
 
+def test_nothing_takes_the_place_of_claims_that_stand(shelf, tmp_path):
+    """A wrong folder or a damaged ledger leaves the page as it was."""
+    folder = shutil.copytree(shelf.folder, tmp_path / "repository", symlinks=True)
+    repository, page = Repository(folder), (folder / "REPRODUCING.md").read_text()
+    assert "nope/published has no paper yet" in repository.told("appendix", "--results", "nope")
+    assert "nope/papers has no paper yet" in repository.told("publish", "--results", "nope")
+    assert "no run is on the data set 'minst'; did you mean" in repository.told("publish", "--data", "minst")
+    ledger = folder / "results/published/chen2019/claims.csv"
+    ledger.write_bytes(ledger.read_bytes()[:1500])
+    assert f"{ledger.relative_to(folder)} is not as it was made: `git checkout -- " in repository.told("appendix")
+    assert (folder / "REPRODUCING.md").read_text() == page and not (folder / "nope").exists()
+
+
 def test_the_page_has_the_published_verdicts(shelf):
     page = (shelf.folder / "REPRODUCING.md").read_text()
-    assert claims_table.NONE not in page
     assert "make attacks PAPERS=chen2019" in page
     assert "in all < 0.01 for the attacks alone and < 0.01 for everything" in page
     with open(shelf.folder / "results/published/chen2019/claims.csv", newline="") as stream:

@@ -569,8 +569,9 @@ def test_a_paper_without_claims_leaves_no_file(paper):
 def test_the_readme_gets_one_line_per_paper_between_its_markers(paper, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n\n{summary.BEGIN}\nold\n{summary.END}\n\nafter\n", encoding="utf-8")
-    claims.write_summary(tmp_path / "results", readme)
-    assert summary.NONE in readme.read_text(encoding="utf-8")
+    with pytest.raises(Problem, match="nowhere/papers has no claims yet: run the workflow first, or name another"):
+        claims.write_summary(tmp_path / "nowhere", readme)
+    assert "old" in readme.read_text(encoding="utf-8")
     claims.show(paper)
     for _ in range(2):
         claims.write_summary(tmp_path / "results", readme)

@@ -59,6 +59,37 @@ def test_wrong_type_says_what_is_wanted(settings):
     assert "batch_size: 0.5 is not a whole number from 2" in refused(settings, section)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"scale: demo\nthreads: 1\nscale: short\n", "the key 'scale' is there twice, of which one would be lost"),
+        (b"chen2019: {scales: {demo: {seeds: [0], seeds: [1]}}}", "the key 'seeds' is there twice"),
+        (b"", "is not made of keys and values: it is empty"),
+        (b"- scale\n", "is not made of keys and values: it is ['scale']"),
+        (b"scale: [demo", "is not valid YAML: "),
+        (b"scale: \xff", "is no text of YAML: "),
+    ],
+)
+def test_a_file_that_is_no_whole_configuration_is_refused(tmp_path, text, sentence):
+    path = tmp_path / "overlay.yaml"
+    path.write_bytes(text)
+    with pytest.raises(Problem) as caught:
+        config.read_yaml(path)
+    assert str(caught.value).startswith(f"{path} ") and sentence in str(caught.value)
+
+
+def test_what_is_merged_may_be_said_again(tmp_path):
+    path = tmp_path / "overlay.yaml"
+    path.write_text("a: {z: &x {<<: &y {b: 1}, b: 2}}\nc: {<<: *x, b: 3}\nd: [*y]\n")
+    assert config.read_yaml(path) == {"a": {"z": {"b": 2}}, "c": {"b": 3}, "d": [{"b": 1}]}
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_number_without_end_is_refused_where_it_stands(settings, number):
+    section = {"attacks": {"pgd": {"epsilon": number}}}
+    assert f"ding2025.attacks.pgd.epsilon: {number} is not a number that can be" in refused(settings, section)
+
+
 def test_epsilon_in_pixels_is_refused_with_the_right_unit(settings):
     for section in ({"attacks": {"pgd": {"epsilon": 8}}}, demo(attacks={"pgd": {"epsilon": 8}})):
         sentence = refused(settings, section)

@@ -66,6 +66,13 @@ def test_a_whole_table_a_claim_and_a_figure(root, plan):
     assert runs_of(rests_on(RESULTS, "some2020", "figure1"))[0] == second
 
 
+def test_a_table_that_was_changed_since_is_not_answered_from(root):
+    table = root / "results/papers/some2020/tables/table3.csv"
+    table.write_text(table.read_text().splitlines()[0])
+    with pytest.raises(Problem, match=r"table3\.csv is not as it was made"):
+        rests_on(RESULTS, "some2020", "table3")
+
+
 def test_a_clone_answers_from_what_is_published(root):
     """Nothing was collected there yet; figures have to be drawn first, which it says."""
     questions = (("table3", "MNIST A", "FGSM"), ("table3", "B"), ("claims", "C1"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from robustloss import clock, gpus, locks
+from robustloss.code import nearest
 from robustloss.errors import Problem
 from robustloss.files import read_json
 from robustloss.lineage import commands as lineage
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if "run" in options:
             named.refuse_absent(options.run)
+        _check_spec(options)
         with _alone(options) as wanted, _gpu(options):
             if wanted:
                 options.stage(options)
@@ -44,6 +46,27 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"robustloss: {_storage_sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+# What the specification of a stage is not without.
+NEEDED = {
+    "simulate": ("name",),
+    "extract": ("image_size",),
+    "assemble": ("splits",),
+    "prepare": ("name",),
+    "count": ("splits",),
+    "train": ("data", "model", "objective", "schedule", "epochs", "batch_size", "optimizer", "precision", "seed"),
+    "attack": ("name", "split"),
+    "audit": ("split", "epsilon"),
+    "measure": ("name", "split", "count"),
+}
+
+
+def _check_spec(options) -> None:
+    stage = options.stage.__name__
+    for key in NEEDED.get(stage, ()):
+        if key not in options.spec:
+            raise Problem(f"{stage}: the specification has no '{key}': name it, as `snakemake -n -p` does for a job")
 
 
 @contextlib.contextmanager
@@ -102,11 +125,11 @@ def assemble(options) -> None:
 def prepare(options) -> None:
     from importlib import import_module
 
-    from robustloss.code import plugin
+    from robustloss.code import parameters, plugin
 
-    import_module(plugin("data", options.spec["name"])).prepare(
-        options.spec, options.out, options.raw, options.download
-    )
+    module = plugin("data", options.spec["name"])
+    parameters(module, "prepare")
+    import_module(module).prepare(options.spec, options.out, options.raw, options.download)
 
 
 def weights(options) -> None:
@@ -154,7 +177,12 @@ def audit(options) -> None:
 def measure(options) -> None:
     from importlib import import_module
 
-    module = import_module(f"robustloss.{options.spec['name']}")
+    from robustloss.schemas import measures
+
+    name = options.spec["name"]
+    if name not in measures():
+        raise Problem(f"measure: there is no '{name}'{nearest(name, measures())}")
+    module = import_module(f"robustloss.{name}")
     module.measure(options.run, _data(options.data, options.spec["split"]), options.spec, options.out, options.device)
 
 
@@ -194,7 +222,22 @@ def report(options) -> None:
 
 
 def _spec(text: str) -> dict:
-    return json.loads(text) if text.lstrip().startswith("{") else read_json(text)
+    """A specification: JSON, or the path of a file of it. What is wrong with it is told by argparse."""
+    try:
+        found = json.loads(text) if text.lstrip().startswith("{") else read_json(text)
+    except (Problem, json.JSONDecodeError, OSError) as error:
+        raise argparse.ArgumentTypeError(f"{error}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"{text} is not made of keys and values")
+    return found
+
+
+def _whole(text: str) -> int:
+    """A number from the environment or the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -238,8 +281,8 @@ _OPTIONS = {
     "device": {"default": os.environ.get("ROBUSTLOSS_DEVICE", "auto"), "help": "auto, cpu or cuda"},
     "download": {"action": "store_true", "help": "download what is missing"},
     "processes": {
-        "type": int,
-        "default": int(os.environ.get("ROBUSTLOSS_PROCESSES", "1")),
+        "type": _whole,
+        "default": os.environ.get("ROBUSTLOSS_PROCESSES", "1"),
         "help": "processes that share the training, each with a GPU of its own (1)",
     },
     "pretrained": {"type": Path, "nargs": "?", "help": "a file of ImageNet weights, or nothing"},

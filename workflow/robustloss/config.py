@@ -1,6 +1,7 @@
 """Configuration: config.yaml and the papers' yaml, merged, made of plain numbers, and checked."""
 
 import copy
+import math
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -60,12 +61,14 @@ def merge(below: dict, above: dict) -> dict:
     return merged
 
 
-def numbers(value):
-    """Texts such as 8/255 and 1e-3, which YAML leaves as texts, as the numbers they mean."""
+def numbers(value, where: str = ""):
+    """Texts such as 8/255 and 1e-3, which YAML leaves as texts, as the numbers they mean; these must be finite."""
     if isinstance(value, dict):
-        return {key: numbers(item) for key, item in value.items()}
+        return {key: numbers(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, list):
-        return [numbers(item) for item in value]
+        return [numbers(item, f"{where}.{number}") for number, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Problem(f"{where.lstrip('.')}: {value} is not a number that can be computed with: write a finite one")
     if isinstance(value, str):
         if parts := _FRACTION.fullmatch(value):
             below = Fraction(parts[2])

@@ -87,6 +87,12 @@ def checksum(record: dict) -> str:
     return digest(canonical({key: value for key, value in content.items() if key != CHECKSUM}))
 
 
+def cure(path: str | Path) -> str:
+    """How a record that is not whole is had again: what was published from git, the rest from its stage."""
+    published = "published" in Path(path).parts or Path(path).with_name("bytes.dvc").is_file()
+    return f"`git checkout -- {path}` restores it" if published else "delete it and run the stage that makes it again"
+
+
 def read_json(path: str | Path, *keys: str):
     """Read a record; one that is missing, damaged or not what its checksum says is named.
 
@@ -97,19 +103,14 @@ def read_json(path: str | Path, *keys: str):
     except FileNotFoundError:
         raise Problem(f"{path} is missing: run the stage that makes it again") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise Problem(f"{path} is damaged ({error}): delete it and run the stage that makes it again") from None
+        raise Problem(f"{path} is damaged ({error}): {cure(path)}") from None
     if isinstance(value, dict) and CHECKSUM in value and value[CHECKSUM] != checksum(value):
-        raise Problem(
-            f"{path} is not what was written (its content does not have its checksum): "
-            "delete it and run the stage that makes it again"
-        )
+        raise Problem(f"{path} is not what was written (its content does not have its checksum): {cure(path)}")
     for key in keys:
         within = value
         for part in key.split("."):
             if not isinstance(within, dict) or part not in within:
-                raise Problem(
-                    f"{path} is not whole (it has no '{key}'): delete it and run the stage that makes it again"
-                )
+                raise Problem(f"{path} is not whole (it has no '{key}'): {cure(path)}")
             within = within[part]
     return value
 

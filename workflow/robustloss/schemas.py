@@ -12,18 +12,50 @@ from robustloss.code import nearest
 from robustloss.errors import Problem
 
 FOLDER = Path(__file__).parents[1] / "schemas"
+
+
 # The safe loader in C, where PyYAML has it: a plan is made anew in every cluster job.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> dict:
-    """What a YAML file says; Problem for one that is missing or no YAML."""
+    """What a YAML file says; Problem for one that is missing, no YAML, or no keys and values."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        found = _loaded(LOADER(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise Problem(f"{path} is missing") from None
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise Problem(f"{path} is no text of YAML: {error}") from None
     except yaml.YAMLError as error:
-        raise Problem(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split()).replace('in "<unicode string>", ', "at ")
+        raise Problem(f"{path} is not valid YAML: {told}") from None
+    if not isinstance(found, dict):
+        raise Problem(f"{path} is not made of keys and values: it is {'empty' if found is None else repr(found)[:40]}")
+    return found
+
+
+def _loaded(loader):
+    """The one document of a loader; of a key that is there twice YAML would take the last."""
+    try:
+        node = loader.get_single_node()
+        _refuse_repeated(node, set())
+        return loader.construct_document(node) if node is not None else None
+    finally:
+        loader.dispose()
+
+
+def _refuse_repeated(node, visited: set[int]) -> None:
+    if node is None or id(node) in visited or isinstance(node, yaml.ScalarNode):
+        return
+    visited.add(id(node))
+    seen = set()
+    for child in node.value:
+        key, value = child if isinstance(node, yaml.MappingNode) else (None, child)
+        if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            problem = f"the key '{key.value}' is there twice, of which one would be lost: delete one"
+            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        _refuse_repeated(value, visited)
 
 
 def check(value, schema: str, where: str, part: str | None = None) -> None:
@@ -31,6 +63,11 @@ def check(value, schema: str, where: str, part: str | None = None) -> None:
     error = best_match(_validator(schema, part).iter_errors(value))
     if error is not None:
         raise Problem(f"{where}: {_sentence(error)}")
+
+
+def measures() -> list[str]:
+    """The names of what a figure may have measured: modules of the library."""
+    return read_yaml(FOLDER / "paper.schema.yaml")["$defs"]["measure"]["properties"]["name"]["enum"]
 
 
 @lru_cache

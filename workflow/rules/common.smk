@@ -28,6 +28,9 @@ onstart:
 ALIVE = locks.clear_stale(Path(".snakemake")) if workflow.is_main_process else None
 
 try:
+    # Snakemake has read them, and of a key that is there twice taken the last.
+    for path in map(Path, workflow.configfiles):
+        configuration.read_yaml(path)
     SETTINGS, PAPERS = configuration.load(config)
     PLAN = again.plan(SETTINGS) if SETTINGS["published"] else runs.plan(SETTINGS, PAPERS)
 except Problem as problem:

@@ -2,6 +2,8 @@
 import os
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from robustloss import runs
 from robustloss.code import code_digest
 from robustloss.files import canonical
@@ -104,12 +106,18 @@ def source_runs(wildcards):
     return [f"results/runs/{run}/run.json" for run in PLAN.sources.get(named, ())]
 
 
+def counted(wildcards):
+    if wildcards.paper not in PLAN.counted:
+        raise WorkflowError(f"no frames of {wildcards.paper} are counted: is it among the papers of config.yaml?")
+    return PLAN.counted[wildcards.paper]
+
+
 def counted_data(wildcards):
-    return PLAN.data[PLAN.counted[wildcards.paper]]
+    return PLAN.data[counted(wildcards)]
 
 
 def counted_raw(wildcards):
-    return PLAN.raw_of[PLAN.counted[wildcards.paper]]
+    return PLAN.raw_of[counted(wildcards)]
 
 
 def counted_annotations(wildcards):

@@ -48,6 +48,16 @@ def vouched(folder: Path) -> dict[Path, str]:
         return {}
 
 
+def check(path: Path, folder: Path) -> Path:
+    """`path`, of a paper's `folder`; Problem where it is not there, or not what the paper's record vouches for."""
+    if not path.is_file():
+        raise Problem(f"{path} is missing: {files.cure(path)}")
+    expected = vouched(folder).get(path)
+    if expected is not None and files.sha256(path) != expected:
+        raise Problem(f"{path} is not as it was made: {files.cure(path)}")
+    return path
+
+
 def is_number(path: Path, folder: Path) -> bool:
     """Whether a file of a paper's folder is one of its numbers."""
     return any(path.relative_to(folder).match(pattern) for pattern in NUMBERS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from robustloss.code import nearest
 from robustloss.errors import Problem
 from robustloss.files import canonical
-from robustloss.lineage import stored
+from robustloss.lineage import collected, stored
 from robustloss.lineage.stored import Stored
 from robustloss.papers import wording
 from robustloss.report import notebook
@@ -92,7 +92,7 @@ def _cells(folder: Path, table: str, row: str | None, column: str | None, entrie
             raise Problem(f"{folder} has no table or figure '{table}'{nearest(table, names | {'claims'})}{drawn}")
         yield Cell(figures[table].runs)
         return
-    for line in _lines(path, row, column):
+    for line in _lines(collected.check(path, folder), row, column):
         if runs := line.get("runs", line.get("run", "")) if table != "claims" else "":
             attack = line.get("attack", "")
             yield Cell(tuple(runs.split()), () if attack in NOTHING else (attack,))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustloss import naming
-from robustloss.errors import Problem
 from robustloss.files import read_json
 
 # Where the results of a run lie below its folder, by stage, and the record of each.
@@ -43,10 +42,7 @@ class Stored:
 
     def record(self) -> dict:
         """Its record; Problem where there is none, or one that is damaged."""
-        found = read_json(self.path)
-        if not isinstance(found, dict):
-            raise Problem(f"{self.path} is no record: delete it and run the stage that makes it again")
-        return found
+        return read_json(self.path, "data" if self.stage == "data" else "spec")
 
 
 def runs(results: Path) -> list[Stored]:
@@ -93,7 +89,12 @@ def named_by(stage: str, record: dict) -> dict:
 
 def manifests(results: Path, collected: str = "papers") -> dict[str, dict]:
     """What each paper rests on, by the paper's name: as collected here, or as `published`."""
-    return {path.parent.name: read_json(path) for path in sorted(results.glob(f"{collected}/*/manifest.json"))}
+    return {path.parent.name: manifest(path) for path in sorted(results.glob(f"{collected}/*/manifest.json"))}
+
+
+def manifest(path: Path) -> dict:
+    """A paper's manifest; Problem where it is missing or damaged."""
+    return read_json(path, "paper", "scale", "rows")
 
 
 def entries(manifest: dict) -> Iterator[tuple[str, str, dict]]:

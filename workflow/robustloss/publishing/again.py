@@ -7,6 +7,7 @@ from robustloss import naming, runs
 from robustloss.errors import Problem
 from robustloss.files import canonical, read_json
 from robustloss.lineage import stored
+from robustloss.progress import say
 from robustloss.publishing import named
 from robustloss.runs import Plan
 
@@ -26,9 +27,14 @@ def plan(settings: dict, results: Path = Path("results")) -> Again:
 
     With `images` in the settings an attack takes no more images than that, spread evenly over those it took.
     """
-    papers = [paper for paper in settings["papers"] if (results / "published" / paper / "manifest.json").is_file()]
+    papers = []
+    for paper in settings["papers"]:
+        if (path := results / "published" / paper / "manifest.json").is_file():
+            papers.append(paper)
+        else:
+            say(f"{paper} is left out, since it is not published: {path} is not there")
     if not papers:
-        raise Problem(f"{results}/published has no paper of {', '.join(settings['papers'])}: nothing is published yet")
+        raise Problem(f"{results}/published has none of these papers: publish one first, or name others with papers=")
     found = named.read(results / "published", papers)
     planned = Again(manifests=found.manifests)
     for name, spec in found.data().items():

@@ -6,13 +6,13 @@ from pathlib import Path
 from robustloss.claims.page import text
 from robustloss.claims.statements import several
 from robustloss.claims.verdicts import Word
+from robustloss.errors import Problem
 from robustloss.files import read_json, write_between
 from robustloss.lineage import collected, stored
 from robustloss.papers.measured import read_table
 from robustloss.publishing.named import BYTES
 
 BEGIN, END = "<!-- claims: written by `python -m robustloss appendix` -->", "<!-- end of claims -->"
-NONE = "Nothing is published yet: `make publish` fills this part."
 # To find a claim in the report and read what it rests on.
 MINUTES = 2
 # Hours that are worth a number.
@@ -21,17 +21,18 @@ HEADS = ("claim", "", "expected result", "human minutes", "hours: attacks alone"
 
 
 def write(results: Path, page: Path) -> None:
-    """Replace what stands between the markers of `page` by the claims of <results>/published."""
+    """Replace what stands between the markers of `page` by the claims of <results>/published; Problem without any."""
     papers = stored.manifests(results, "published")
-    claims = "\n\n".join(_paper(results, *each) for each in papers.items())
-    write_between(page, BEGIN, END, claims or NONE)
+    if not papers:
+        raise Problem(f"{results}/published has no paper yet: publish one first, or name another folder of results")
+    write_between(page, BEGIN, END, "\n\n".join(_paper(results, *each) for each in papers.items()))
 
 
 def _paper(results: Path, paper: str, manifest: dict) -> str:
     """A heading, the commands, and a line per claim."""
     runs = {entry["directory"] for _, _, entry in stored.entries(manifest)}
     machines = {read_json(Path(run) / "run.json")["environment"]["hardware"] for run in runs}
-    rows = [_claim(row, manifest) for row in _claims(results / "published" / paper / "claims.csv")]
+    rows = [_claim(row, manifest) for row in _claims(results / "published" / paper, manifest)]
     lines = [HEADS, ["---"] * 3 + ["---:"] * 3, *rows]
     about = f"{manifest['title']}. {manifest['citation']}. Scale `{manifest['scale']}`, trained networks: {len(runs)}"
     attacks, everything = map(_shown, all_hours(results, manifest))
@@ -106,5 +107,7 @@ def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]
             yield from ((entry, several(labels)) for entry in manifest["rows"].get(experiment, {}).get(row, []))
 
 
-def _claims(path: Path) -> list[dict]:
-    return read_table(path).to_dict("records") if path.is_file() else []
+def _claims(folder: Path, manifest: dict) -> list[dict]:
+    if not manifest.get("claims"):
+        return []
+    return read_table(collected.check(folder / "claims.csv", folder)).to_dict("records")

@@ -32,7 +32,7 @@ def read(folder: Path, papers: Iterable[str] | None = None) -> Named:
     for paper in wanted:
         if paper not in found:
             raise Problem(f"{folder}/{paper} has no manifest.json: there are {', '.join(found) or 'none'}")
-    manifests = {paper: read_json(folder / paper / "manifest.json") for paper in wanted}
+    manifests = {paper: stored.manifest(folder / paper / "manifest.json") for paper in wanted}
     runs: dict[Path, list[Path]] = {}
     for manifest in manifests.values():
         for _, _, entry in stored.entries(manifest):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from robustloss import runs
+from robustloss.code import nearest
 from robustloss.data import prepared
 from robustloss.errors import Problem
 from robustloss.files import read_json, replacing, sha256
@@ -54,6 +55,9 @@ def publish(
     Raises Problem if a remote fails: then nothing is printed for git, and the same command goes on.
     """
     found = named.read(results / "papers", papers)
+    if not found.manifests:
+        raise Problem(f"{results}/papers has no paper yet: run the workflow first, or name another folder of results")
+    _check_names(found, data)
     known, default = store.remotes()
     if remote and remote not in known:
         raise Problem(f"there is no remote '{remote}' in .dvc/config; there are {', '.join(known)}")
@@ -78,6 +82,14 @@ def publish(
         claims_table.write(results, page)
     files = [*gathered.numbers, *gathered.outs, *copies, *pages, Path(".dvc/config")]
     _print_lines(results, files, Path(known[default]))
+
+
+def _check_names(found: Named, data: list[str] | None) -> None:
+    """Refuse a data set that nothing was trained on."""
+    known = {spec["name"] for spec in found.data().values()}
+    for name in data or ():
+        if name not in known:
+            raise Problem(f"no run is on the data set '{name}'{nearest(name, known)}")
 
 
 def _gathered(results: Path, found: Named, data: list[str] | None, free: tuple[str, ...] | None) -> Publication:
