@@ -54,7 +54,6 @@ NEEDED = {
     "extract": ("image_size",),
     "assemble": ("splits",),
     "prepare": ("name",),
-    "count": ("splits",),
     "train": ("data", "model", "objective", "schedule", "epochs", "batch_size", "optimizer", "precision", "seed"),
     "attack": ("name", "split"),
     "audit": ("split", "epsilon"),
