@@ -145,8 +145,8 @@ def test_too_much_for_a_repository(author, monkeypatch):
     assert author.run("git", "status", "--porcelain", "*.dvc").stdout == ""
 
 
-def test_one_data_set_alone(author):
-    author.publish("--data", "mnist")
+def test_numbers_alone(author):
+    author.publish("--data", "none")
     assert not list(author.folder.glob("results/runs/*/bytes.dvc"))
     assert len(author.run("git", "ls-files", "results/runs/*/run.json").stdout.splitlines()) == len(author.runs())
 

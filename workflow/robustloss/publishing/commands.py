@@ -15,7 +15,8 @@ def add(stage: Callable) -> None:
     papers = {"nargs": "+", "metavar": "PAPER", "help": "such as chen2019; all papers if left out"}
     parser = command(publish, "add what is finished and new to DVC, push it, and print the lines for git")
     parser.add_argument("--papers", **papers)
-    parser.add_argument("--data", nargs="+", help="data sets, such as mnist, whose runs' bytes are published; or all")
+    whose = "data sets, such as mnist, whose runs' bytes are published, or none; all if left out"
+    parser.add_argument("--data", nargs="+", help=whose)
     parser.add_argument("--remote", help="where the bytes go, such as storage; the default remote if left out")
 
     private = "who reads the remote may have the data sets that are not passed on: they go along"

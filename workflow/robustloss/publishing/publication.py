@@ -49,14 +49,16 @@ def publish(
 ) -> None:
     """Add what is finished of the runs that manifests name, push it, and print the lines for git.
 
-    Bytes are those of runs on the data sets `data` (None: on all). They go to `remote`, or (None) to where they are
-    already, else to the default one. Data sets go along as far as they may be passed on to whoever reads the remote;
-    of a `private` one that is whoever has them already. A file is added only if it is what its record vouches for.
+    Bytes are those of runs on the data sets `data` (None: on all; ["none"]: on none, so that numbers alone go along).
+    They go to `remote`, or (None) to where they are already, else to the default one. Data sets go along as far as they
+    may be passed on to whoever reads the remote; of a `private` one that is whoever has them already. A file is added only if it is what its record vouches for.
     Raises Problem if a remote fails: then nothing is printed for git, and the same command goes on.
     """
     found = named.read(results / "papers", papers)
     if not found.manifests:
         raise Problem(f"{results}/papers has no paper yet: run the workflow first, or name another folder of results")
+    if data == ["none"]:
+        data = []
     _check_names(found, data)
     known, default = store.remotes()
     if remote and remote not in known:
