@@ -16,8 +16,7 @@ from robustloss.lineage import collected, stored
 from robustloss.lineage.stored import Stored
 from robustloss.progress import track
 from robustloss.provenance import weights_digest
-from robustloss.publishing import store
-from robustloss.publishing.named import BYTES
+from robustloss.publishing import named, store
 
 # What may lie beside the files that a run's record vouches for: where a killed training goes on.
 STATE = "state.safetensors"
@@ -48,7 +47,10 @@ def verify(results: Path, data: Path) -> Found:
         raise Problem(f"{results} is no folder: name the folder of the results")
     found = Found()
     known: dict[str, dict] = {}
-    numbers = _numbers_alone(results)
+    try:
+        numbers = named.numbers_alone(results)
+    except Problem:  # It is named where the papers are looked at.
+        numbers = set()
     for item in track([*stored.data_sets(data), *stored.everything(results)], "verifying"):
         if not item.finished:
             found.unfinished.append(f"{item.folder} is unfinished: it has no {item.path.name}")
@@ -94,16 +96,6 @@ def _names(item: Stored, record: dict) -> Iterator[str]:
         yield f"{item.path}: the name of its folder is not that of its specification and code"
 
 
-def _numbers_alone(results: Path) -> set[str]:
-    """The published runs of which neither the weights are here nor what says where to fetch them."""
-    try:
-        manifests = stored.manifests(results, "published").values()
-    except Problem:  # It is named where the papers are looked at.
-        return set()
-    runs = {stored.below(results, entry["directory"]) for each in manifests for _, _, entry in stored.entries(each)}
-    return {run.name for run in runs if not (run / "weights").exists() and not (run / BYTES).exists()}
-
-
 def _files(found: Found, item: Stored, record: dict, numbers_alone: bool) -> None:
     """Every file that a record vouches for, and those that none vouches for."""
     vouched, unpulled = _vouched(item, record), _unpulled(item)
@@ -121,7 +113,7 @@ def _files(found: Found, item: Stored, record: dict, numbers_alone: bool) -> Non
 def _unpulled(item: Stored) -> set[Path]:
     """The folders of bytes that DVC can fetch and that are not here."""
     run = next(folder for folder in (item.folder, *item.folder.parents) if folder.name == (item.run or item.name))
-    return {run / path for path in store.read(run / BYTES) if not (run / path).exists()}
+    return {run / path for path in store.read(run / named.BYTES) if not (run / path).exists()}
 
 
 def _file(found: Found, path: Path, expected: str, cure: str) -> None:

@@ -48,6 +48,13 @@ def sources(part: Path) -> list[str]:
     return list(read_json(record).get("source_digests", {})) if record.is_file() else []
 
 
+def numbers_alone(results: Path) -> set[str]:
+    """The published runs of which neither the weights are here nor what says where to fetch them."""
+    found = stored.manifests(results, "published").values()
+    runs = {stored.below(results, entry["directory"]) for each in found for _, _, entry in stored.entries(each)}
+    return {run.name for run in runs if not (run / "weights").exists() and not (run / BYTES).exists()}
+
+
 def refuse_absent(run: Path) -> None:
     """A Problem for a run that is published and whose weights were not fetched."""
     if (run / BYTES).is_file() and not (run / "weights").is_dir():

@@ -22,8 +22,12 @@ LIST = "to-commit.txt"
 
 @dataclass
 class Publication:
-    """What goes to git (`numbers`, `papers`) and DVC (`outs` by .dvc file and path), and sentences on what does not."""
+    """What goes to git (`numbers`, `papers`) and DVC (`outs` by .dvc file and path), and sentences on what does not.
 
+    Of the runs in `alone` the numbers were published before, and the bytes are not here.
+    """
+
+    alone: set[str] = field(default_factory=set)
     numbers: list[Path] = field(default_factory=list)
     outs: dict[Path, dict[str, dict]] = field(default_factory=dict)
     papers: list[str] = field(default_factory=list)
@@ -51,8 +55,9 @@ def publish(
 
     Bytes are those of runs on the data sets `data` (None: on all; ["none"]: on none, so that numbers alone go along).
     They go to `remote`, or (None) to where they are already, else to the default one. Data sets go along as far as they
-    may be passed on to whoever reads the remote; of a `private` one that is whoever has them already. A file is added only if it is what its record vouches for.
-    Raises Problem if a remote fails: then nothing is printed for git, and the same command goes on.
+    may be passed on to whoever reads the remote; of a `private` one that is whoever has them already. A file is added
+    only if it is what its record vouches for. Raises Problem if a remote fails: then nothing is printed for git, and
+    the same command goes on.
     """
     found = named.read(results / "papers", papers)
     if not found.manifests:
@@ -95,7 +100,7 @@ def _check_names(found: Named, data: list[str] | None) -> None:
 
 
 def _gathered(results: Path, found: Named, data: list[str] | None, free: tuple[str, ...] | None) -> Publication:
-    gathered = Publication()
+    gathered = Publication(named.numbers_alone(results))
     for run, parts in found.runs.items():
         gathered.attempt(_add_run, run, parts, data)
     sets = {name: spec for name, spec in found.data().items() if data is None or spec["name"] in data}
@@ -109,12 +114,13 @@ def _gathered(results: Path, found: Named, data: list[str] | None, free: tuple[s
 def _add_run(gathered: Publication, run: Path, parts: list[Path], data: list[str] | None) -> None:
     published = store.read(run / BYTES)
     tracked = {folder: out for folder, out in published.items() if not _removed(run / folder, parts)}
-    numbers, folders = _whole(run / "run.json", run, tracked)
+    alone = run.name in gathered.alone
+    numbers, folders = _whole(run / "run.json", run, tracked, alone)
     # What was published before is committed again with the rest, so it must be whole as well.
     before = [(run / folder).parent for folder in tracked if folder.endswith("/samples")]
     for part in dict.fromkeys([*parts, *before]):
         try:
-            small, large = _whole(stored.record_of(part), run, tracked)
+            small, large = _whole(stored.record_of(part), run, tracked, alone)
         except Problem as problem:
             gathered.left_out.append(str(problem))
             continue
@@ -141,11 +147,11 @@ def _removed(samples: Path, parts: list[Path]) -> bool:
     return samples.name == "samples" and part not in parts and not stored.record_of(part).is_file()
 
 
-def _whole(record: Path, run: Path, tracked: dict[str, dict]) -> tuple[list[Path], set[str]]:
+def _whole(record: Path, run: Path, tracked: dict[str, dict], alone: bool) -> tuple[list[Path], set[str]]:
     """The small files and, below `run`, the folders of bytes that a record vouches for.
 
     Raises Problem for a record that is not there yet, and for a file that is not what its record says. Bytes that are
-    tracked and not here were published before.
+    tracked and not here were published before; those of a run whose numbers are published `alone` are nowhere.
     """
     if not record.is_file():
         raise Problem(f"{record.parent} is not finished: it has no {record.name}")
@@ -154,7 +160,7 @@ def _whole(record: Path, run: Path, tracked: dict[str, dict]) -> tuple[list[Path
         path = record.parent / name
         folder = path.parent.relative_to(run).as_posix()
         large = path.parent.name in ("weights", "samples")
-        if large and folder in tracked and not path.parent.is_dir():
+        if large and (folder in tracked or alone) and not path.parent.is_dir():
             continue
         if not path.is_file() or sha256(path) != digest:
             raise Problem(f"{path} is {'damaged' if path.is_file() else 'missing'}, although {record} vouches for it")
