@@ -84,6 +84,31 @@ def test_what_is_merged_may_be_said_again(tmp_path):
     assert config.read_yaml(path) == {"a": {"z": {"b": 2}}, "c": {"b": 3}, "d": [{"b": 1}]}
 
 
+@pytest.mark.parametrize(
+    ("loss", "settings", "sentence"),
+    [
+        ("gce", {"alpha": "half"}, "alpha: 'half' is not a number"),
+        ("gce", {"alpha": True}, "alpha: True is not a number"),
+        ("focal", {"gamma": "two"}, "gamma: 'two' is not a number"),
+        ("focal", {"above": 1}, "above: 1 is not true or false"),
+        ("focal", {"terms": 1.5}, "terms: 1.5 is not a whole number"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(monkeypatch, tmp_path, loss, settings, sentence):
+    """By the annotation of its parameter or, in a module that has none, by its default."""
+    source = "def loss(logits, labels, *, gamma=2.0, above=False, terms: int = 3, other=None):\n    return logits\n"
+    (tmp_path / "focal.py").write_text(source)
+    known = code._file
+    monkeypatch.setattr(code, "_file", lambda module: tmp_path / "focal.py" if "focal" in module else known(module))
+    with pytest.raises(Problem) as caught:
+        code.check_kinds("here", f"robustloss.losses.{loss}", "loss", settings)
+    assert str(caught.value) == f"here: {sentence}"
+
+
+def test_images_are_of_attacks_that_are_made_again(settings):
+    assert "images is for attacks that are made again" in refused(settings | {"images": 5})
+
+
 @pytest.mark.parametrize("number", [float("inf"), float("nan")])
 def test_a_number_without_end_is_refused_where_it_stands(settings, number):
     section = {"attacks": {"pgd": {"epsilon": number}}}

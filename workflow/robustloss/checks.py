@@ -6,6 +6,7 @@ from robustloss.code import (
     FRAMES,
     FUNCTIONS,
     check_head,
+    check_kinds,
     check_settings,
     members_of,
     nearest,
@@ -210,7 +211,9 @@ def _check_plugin(where: str, family: str, spec: dict, key: str = "name") -> Non
     name = spec[key]
     if name not in plugins(family):
         raise Problem(f"{where}: there is no '{name}' in {family}{nearest(name, plugins(family))}")
-    check_settings(where, plugin(family, name), FUNCTIONS[family], settings_of(family, spec))
+    settings = settings_of(family, spec)
+    check_settings(where, plugin(family, name), FUNCTIONS[family], settings)
+    check_kinds(where, plugin(family, name), FUNCTIONS[family], settings)
 
 
 def _known(where: str, name: str, choices) -> None:

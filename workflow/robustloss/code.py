@@ -43,6 +43,13 @@ FRAMES = {
     "attacks": ("name", "split", "epochs", "count", "defence"),
     "defences": ("name",),
 }
+# Kinds of settings: whether a value is one, and what it then is called.
+KINDS = {
+    "float": (lambda value: isinstance(value, int | float) and not isinstance(value, bool), "a number"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+}
 # What may have a docstring.
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # Keyword-only parameters that the library fills in, so that a yaml cannot.
@@ -168,6 +175,27 @@ def check_settings(where: str, module: str, function: str, settings) -> None:
     for key in required:
         if key not in settings:
             raise Problem(f"{where}: the key '{key}' is missing")
+
+
+def check_kinds(where: str, module: str, function: str, settings: dict) -> None:
+    """Refuse settings that are of another kind than the function's parameters, naming the key."""
+    for key, kind in _kinds(module, function).items():
+        if key in settings and not KINDS[kind][0](settings[key]):
+            raise Problem(f"{where}: {key}: {settings[key]!r} is not {KINDS[kind][1]}")
+
+
+@cache
+def _kinds(module: str, function: str) -> dict[str, str]:
+    """By keyword-only parameter the kind of its values, where its annotation or else its default says one of KINDS."""
+    node = _function(module, function)
+    found = {}
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        said = ast.unparse(argument.annotation) if argument.annotation else ""
+        if not said and isinstance(default, ast.Constant):
+            said = type(default.value).__name__
+        if said in KINDS:
+            found[argument.arg] = said
+    return found
 
 
 def check_head(where: str, loss: str, head: str | None) -> None:

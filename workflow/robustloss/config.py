@@ -32,6 +32,8 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
     """
     settings = {key: typed(value) if key in TYPED else value for key, value in numbers(settings).items()}
     schemas.check(settings, "config", "config.yaml")
+    if "images" in settings and not settings["published"]:
+        raise Problem("config.yaml: images is for attacks that are made again: set published: true, or leave it out")
     papers = {}
     known = sorted(path.stem for path in (folder / "papers").glob("*.yaml"))
     for name in [*settings["papers"], *(key for key in settings if PAPER_NAME.fullmatch(key))]:
@@ -40,7 +42,7 @@ def load(settings: dict, folder: Path = WORKFLOW) -> tuple[dict, dict[str, dict]
     for name in settings["papers"]:
         path = folder / "papers" / f"{name}.yaml"
         paper = merge(read_yaml(path), settings.get(name, {}))
-        where = f"{path.name} with config.yaml's section '{name}'" if name in settings else path.name
+        where = f"{path.name} with the configuration's section '{name}'" if name in settings else path.name
         papers[name] = check_paper(expand_videos(numbers(paper)), where)
         # The name becomes part of paths.
         if paper["paper"] != name or not PAPER_NAME.fullmatch(name):

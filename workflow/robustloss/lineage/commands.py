@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robustloss.errors import Problem
+from robustloss.lineage import stored
 
 
 def add(stage: Callable) -> None:
@@ -84,13 +85,14 @@ def why(options) -> None:
 
     overrides = {"scale": options.scale} if options.scale else {}
     plan = planned.plan([Path("config.yaml"), *options.configfile], **overrides)
-    print(*why(plan, options.results, options.prepared, options.target), sep="\n")
+    print(*why(plan, stored.existing(options.results), options.prepared, options.target), sep="\n")
 
 
 def unused(options) -> None:
     from robustloss.lineage import unused
 
-    folders = unused.unused(options.results, options.prepared, [Path("config.yaml"), *options.configfile])
+    results, configured = stored.existing(options.results), [Path("config.yaml"), *options.configfile]
+    folders = unused.unused(results, options.prepared, configured)
     sizes = [unused.size(folder) for folder in folders]
     for folder, size in zip(folders, sizes, strict=True):
         print(f"{size / 1e6:10.1f} MB  {folder}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustloss import naming
+from robustloss.errors import Problem
 from robustloss.files import read_json
 
 # Where the results of a run lie below its folder, by stage, and the record of each.
@@ -43,6 +44,13 @@ class Stored:
     def record(self) -> dict:
         """Its record; Problem where there is none, or one that is damaged."""
         return read_json(self.path, "data" if self.stage == "data" else "spec")
+
+
+def existing(results: Path) -> Path:
+    """`results`, which must be a folder."""
+    if not results.is_dir():
+        raise Problem(f"{results} is no folder: name the folder of the results")
+    return results
 
 
 def runs(results: Path) -> list[Stored]:

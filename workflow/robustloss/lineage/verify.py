@@ -43,8 +43,7 @@ def verify(results: Path, data: Path) -> Found:
     Folders that were never pulled are only counted, and so are the bytes of runs of which nothing but the numbers was
     published, where none of their weights are here.
     """
-    if not results.is_dir():
-        raise Problem(f"{results} is no folder: name the folder of the results")
+    stored.existing(results)
     found = Found()
     known: dict[str, dict] = {}
     try:

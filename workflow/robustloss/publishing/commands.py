@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from robustloss.lineage import stored
+
 
 def add(stage: Callable) -> None:
     """Add the commands; `stage` makes the parser of one from its function and a sentence."""
@@ -40,13 +42,13 @@ def publish(options) -> None:
 def pull(options) -> None:
     from robustloss.publishing.fetching import pull
 
-    pull(options.results, options.papers)
+    pull(stored.existing(options.results), options.papers)
 
 
 def agree(options) -> None:
     from robustloss.publishing import agreement
 
-    agreement.write(options.results)
+    agreement.write(stored.existing(options.results))
 
 
 def appendix(options) -> None:

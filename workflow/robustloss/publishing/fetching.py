@@ -14,6 +14,8 @@ def pull(results: Path, papers: list[str] | None) -> None:
     What lies at another remote than the default one may need credentials: if that fails, it is said and left out.
     """
     found = named.read(results / "published", papers)
+    if not found.manifests:
+        raise Problem(f"{results}/published has no paper: nothing is published yet")
     files = [run / BYTES for run in found.runs]
     files += [Path("data/prepared") / f"{name}.dvc" for name in found.data()]
     known, default = store.remotes()
