@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robustloss.claims import differences, measures, statements
+from robustloss.claims import differences, measures, stand_ins, statements
 from robustloss.claims.measures import Reader, Sample, Trained, aligned, number
 from robustloss.claims.verdicts import Comparison, Verdict
-from robustloss.code import settings_of
 from robustloss.errors import Problem
 from robustloss.papers.collection import Collection
 
@@ -78,34 +77,13 @@ def _compare(collection: Collection, reader: Reader, settings: dict) -> Comparis
         return replace(found, missing=missing)
     specs = [side.trained[0].run.record["spec"] for side in sides]
     originals = [settings["original"], settings.get("against_original", settings["original"])]
-    found = replace(found, data=specs[0]["data"]["name"], stand_ins=stand_ins(specs, originals))
-    networks = [words for pair in zip(specs, originals, strict=True) if (words := _another_network(*pair))]
+    found = replace(found, data=specs[0]["data"]["name"], stand_ins=stand_ins.told(specs, originals))
+    networks = [words for pair in zip(specs, originals, strict=True) if (words := stand_ins.network(*pair))]
     if networks and originals[0]["network"] != originals[1]["network"]:
         return replace(found, missing=f"it compares networks: {' and '.join(networks)}")
     if settings["measure"] in statements.RATIOS:
         return _by_training(found, sides)
     return _by_image(found, reader, sides, _honest_sides(collection, sides, settings))
-
-
-def stand_ins(specs: Sequence[dict], originals: Sequence[dict]) -> tuple[str, ...]:
-    """What trainings have in place of the data, network and epochs of the paper's own, in words, each once."""
-    found = []
-    for spec, original in zip(specs, originals, strict=True):
-        if spec["data"]["name"] != original["data"]:
-            found.append(f"{spec['data']['name']} in place of {original['data']}")
-        found.append(_another_network(spec, original))
-        if spec["epochs"] != original["epochs"]:
-            found.append(f"{spec['epochs']} epochs in place of {original['epochs']}")
-    return tuple(dict.fromkeys(filter(None, found)))
-
-
-def _another_network(spec: dict, original: dict) -> str:
-    ours, theirs = ({"": net["name"], **settings_of("models", net)} for net in (spec["model"], original["network"]))
-    other = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
-    told = [
-        " ".join([net[""], *(f"{key} {net[key]}" for key in other if key and key in net)]) for net in (ours, theirs)
-    ]
-    return " in place of ".join(told) if other else ""
 
 
 def _by_training(found: Comparison, sides: Sequence[Side]) -> Comparison:
