@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("publish")
 
 def write(path, seconds: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": {"seconds": seconds}}))
+    path.write_text(json.dumps({"spec": {}, "environment": {"seconds": seconds}}))
 
 
 def test_hours_of_a_claim(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def _paper(results: Path, paper: str, manifest: dict) -> str:
     """A heading, the commands, and a line per claim."""
     runs = {entry["directory"] for _, _, entry in stored.entries(manifest)}
     machines = {read_json(Path(run) / "run.json")["environment"]["hardware"] for run in runs}
-    rows = [_claim(row, manifest) for row in _claims(results / "published" / paper, manifest)]
+    rows = [_claim(row, manifest) for row in _claims(results / "published" / paper)]
     lines = [HEADS, ["---"] * 3 + ["---:"] * 3, *rows]
     about = f"{manifest['title']}. {manifest['citation']}. Scale `{manifest['scale']}`, trained networks: {len(runs)}"
     attacks, everything = map(_shown, all_hours(results, manifest))
@@ -107,7 +107,9 @@ def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]
             yield from ((entry, several(labels)) for entry in manifest["rows"].get(experiment, {}).get(row, []))
 
 
-def _claims(folder: Path, manifest: dict) -> list[dict]:
-    if not manifest.get("claims"):
+def _claims(folder: Path) -> list[dict]:
+    """The verdicts of a paper; none where it has no ledger, and its record knows of none."""
+    path = folder / "claims.csv"
+    if not path.is_file() and path not in collected.vouched(folder):
         return []
-    return read_table(collected.check(folder / "claims.csv", folder)).to_dict("records")
+    return read_table(collected.check(path, folder)).to_dict("records")
