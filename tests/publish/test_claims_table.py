@@ -57,7 +57,7 @@ def test_nothing_takes_the_place_of_claims_that_stand(shelf, tmp_path):
     repository, page = Repository(folder), (folder / "REPRODUCING.md").read_text()
     assert "nope/published has no paper yet" in repository.told("appendix", "--results", "nope")
     assert "nope/papers has no paper yet" in repository.told("publish", "--results", "nope")
-    assert "no run is on the data set 'minst'; did you mean" in repository.told("publish", "--data", "minst")
+    assert "no run is on the data set 'minst'; The choices are: digits" in repository.told("publish", "--data", "minst")
     ledger = folder / "results/published/chen2019/claims.csv"
     ledger.write_bytes(ledger.read_bytes()[:1500])
     assert f"{ledger.relative_to(folder)} is not as it was made: `git checkout -- " in repository.told("appendix")
