@@ -84,7 +84,7 @@ def publish(
         _push(files, where, known)
         say(f"{len(files)} runs and data sets are at the remote {where} ({known[where]})")
     copies = [_copied(results, paper) for paper in gathered.papers]
-    pages = [page for page in [Path("REPRODUCING.md")] if page.is_file()]
+    pages = [Path("REPRODUCING.md")] if copies and Path("REPRODUCING.md").is_file() else []
     for page in pages:
         claims_table.write(results, page)
     files = [*gathered.numbers, *gathered.outs, *copies, *pages, Path(".dvc/config")]
