@@ -125,40 +125,28 @@ def _shared(sides: Sequence[Sequence[Sample]]) -> tuple[np.ndarray, list[np.ndar
 
 
 def _sides(collection: Collection, settings: dict) -> list[Side]:
-    own, attack = settings["experiment"], settings.get("attack", [])
-    return [
-        _side(collection, own, settings["row"], attack),
-        _side(
-            collection,
-            settings.get("against_experiment", own),
-            settings["against"],
-            settings.get("against_attack", attack),
-        ),
-    ]
+    return [_side(collection, side.experiment, side.rows, side.attacks) for side in statements.sides(settings)]
 
 
 def _honest_sides(collection: Collection, sides: Sequence[Side], settings: dict) -> list[Side]:
     """The same trainings under the honest attacks; none where these were not run."""
     if "honest" not in settings:
         return []
-    judged = [
-        _side(collection, settings.get("honest_experiment", side.experiment), side.rows, settings["honest"])
-        for side in sides
-    ]
+    attacks = statements.several(settings["honest"])
+    judged = [_side(collection, side.honest_experiment, side.rows, attacks) for side in statements.sides(settings)]
     names = [[[trained.run.name for trained in side.trained] for side in both] for both in (sides, judged)]
     return [] if any(side.missing for side in judged) or names[0] != names[1] else judged
 
 
-def _side(collection: Collection, experiment: str, rows: str | list[str], attacks: str | list[str]) -> Side:
-    rows, planned = statements.several(rows), collection.manifest["rows"].get(experiment, {})
-    trained = []
+def _side(collection: Collection, experiment: str, rows: list[str], attacks: list[str]) -> Side:
+    trained, planned = [], collection.manifest["rows"].get(experiment, {})
     for row in rows:
         if row not in planned:
             raise Problem(f"there is no row '{row}' in {experiment}: delete the manifest and run its stage again")
         for run, entry in zip(collection.of(experiment, row), planned[row], strict=True):
             folders = {label: collection.root / path for label, path in entry["attacks"].items()}
             trained.append(Trained(run, collection.root / entry["features"], folders))
-    return Side(experiment, rows, trained, statements.several(attacks))
+    return Side(experiment, rows, trained, attacks)
 
 
 def _published(collection: Collection, settings: dict) -> float | None:

@@ -1,5 +1,7 @@
 """Claims as a paper's yaml states them: comparisons of two rows by one measure, in a direction."""
 
+from typing import NamedTuple
+
 from robustloss.errors import Problem
 
 # Shares of images, in points; ratios of numbers that a training has one of; the others as they are.
@@ -22,6 +24,26 @@ def comparisons_of(claim: dict) -> list[dict]:
 def several(value: str | list[str]) -> list[str]:
     """The labels of rows whose trainings are pooled, or of attacks of which the worst counts."""
     return [value] if isinstance(value, str) else value
+
+
+class Side(NamedTuple):
+    """Where one side of a comparison is measured: as published, and the experiment that has the honest attacks."""
+
+    experiment: str
+    rows: list[str]
+    attacks: list[str]
+    honest_experiment: str
+
+
+def sides(comparison: dict) -> tuple[Side, Side]:
+    """The row, and the one that it is compared with: what is not said of the latter is as for the former."""
+    own, attack = comparison["experiment"], comparison.get("attack", [])
+    other = comparison.get("against_experiment", own)
+    found = (own, comparison["row"], attack), (other, comparison["against"], comparison.get("against_attack", attack))
+    return tuple(
+        Side(experiment, several(rows), several(attacks), comparison.get("honest_experiment", experiment))
+        for experiment, rows, attacks in found
+    )
 
 
 def check(where: str, comparison: dict) -> None:

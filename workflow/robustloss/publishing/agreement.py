@@ -33,7 +33,7 @@ def _tables(results: Path) -> None:
         published, shown = (results / kind / paper for kind in ("published", "papers"))
         if not (shown / "manifest.json").is_file():
             continue
-        scale, known = read_json(shown / "manifest.json")["scale"], manifest["scale"]
+        scale, known = stored.manifest(shown / "manifest.json")["scale"], manifest["scale"]
         if scale != known:
             print(f"{paper}: {shown} is of scale {scale}, what is published of scale {known}: not compared")
             continue

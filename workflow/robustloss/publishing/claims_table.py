@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from robustloss.claims.page import text
-from robustloss.claims.statements import several
+from robustloss.claims.statements import several, sides
 from robustloss.claims.verdicts import Word
 from robustloss.errors import Problem
 from robustloss.files import read_json, write_between
@@ -95,16 +95,11 @@ def hours(comparisons: Iterable[dict], manifest: dict) -> tuple[float, float]:
 
 def _sides(comparison: dict, manifest: dict) -> Iterable[tuple[dict, list[str]]]:
     """Each run that a comparison rests on, with the attacks on it."""
-    own, attack = comparison["experiment"], comparison.get("attack", [])
-    sides = [
-        (own, comparison["row"], attack),
-        (comparison.get("against_experiment", own), comparison["against"], comparison.get("against_attack", attack)),
-    ]
-    honest = comparison.get("honest", [])
-    sides += [(comparison.get("honest_experiment", experiment), rows, honest) for experiment, rows, _ in sides]
-    for experiment, rows, labels in sides:
-        for row in several(rows):
-            yield from ((entry, several(labels)) for entry in manifest["rows"].get(experiment, {}).get(row, []))
+    honest = several(comparison.get("honest", []))
+    for side in sides(comparison):
+        for experiment, labels in ((side.experiment, side.attacks), (side.honest_experiment, honest)):
+            for row in side.rows:
+                yield from ((entry, labels) for entry in manifest["rows"].get(experiment, {}).get(row, []))
 
 
 def _claims(folder: Path) -> list[dict]:
