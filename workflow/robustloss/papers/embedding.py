@@ -29,7 +29,8 @@ def figure(collection: Collection, names: Mapping[str, str], note: str = "") -> 
     lines = max(1, -(-len(found) // COLUMNS))
     columns = max(2, min(COLUMNS, len(found)))
     drawn = Figure(figsize=(2.5 * columns + 1.1, 2.7 * lines + 0.5), layout="constrained")
-    handles, counts = {}, set()
+    # Classes of the same number look alike in all panels, whatever the data set calls them.
+    classes, counts = {}, set()
     for place, (title, (name, run)) in enumerate(found.items(), 1):
         record, arrays = run.measurement(name)
         solid = arrays["points"].shape[1] == 3
@@ -45,10 +46,12 @@ def figure(collection: Collection, names: Mapping[str, str], note: str = "") -> 
         if "perplexity" in record["spec"]:
             # Neither place nor scale of a t-SNE means anything.
             axis.set(xticks=[], yticks=[])
-        handles |= {label: _entry(index) for index, label in enumerate(record["classes"][:NAMED])}
+        for index, label in enumerate(record["classes"][:NAMED]):
+            classes.setdefault(index, {})[label] = None
         counts.add(f"{len(arrays['labels']):,} images of split {record['spec']['split']}")
-    if handles:
-        drawn.legend(handles.values(), handles, loc="outside right upper", title="class")
+    if classes:
+        labels = [" / ".join(classes[index]) for index in sorted(classes)]
+        drawn.legend([_entry(index) for index in sorted(classes)], labels, loc="outside right upper", title="class")
     else:
         style.not_run(drawn)
     style.footer(drawn, _footer(collection, [run for _, run in found.values()], [*sorted(counts), note]))
