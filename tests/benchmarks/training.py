@@ -7,6 +7,8 @@ core. The fastest of each side count: `epoch` is their ratio. `as it comes` comp
 cores where nobody says otherwise.
 Images are random bytes in MNIST's files, so nothing is downloaded. Each way runs in a process of its own, in turn; an
 adversarial one beside the clean training that it is compared with, since two threads are not as fast in every process.
+Two cores of a virtual machine may for a while be one of its host's: `cores` says how much more work as many processes
+do together than one alone, before each round.
 Goals: LeNet-5 on MNIST at least 3 times as fast as the plain loop on two cores (on a GPU: ResNet-56 on 32 x 32 images,
 5 times); adversarial training with k steps at most 1.1 x (k + 1) clean epochs, here of the same threads.
 
@@ -43,6 +45,8 @@ RESNET20 = {"name": "resnet_cifar", "depth": 20, "mean": 0.5, "std": 0.25, "pret
 RESNET56 = RESNET20 | {"depth": 56}
 FILES = {"cpu": "training.json", "cuda": "training-cuda.json"}
 GOALS = {"cpu": 3, "cuda": 5}
+# Seconds in which a process has imported torch.
+STARTED = 10
 
 
 def adversarial_goal(steps: int) -> float:
@@ -179,10 +183,35 @@ def prepare(folder: Path, device: str) -> None:
         prepared.write(folder / name, {"name": "random"}, [str(digit) for digit in range(10)], splits, {})
 
 
-def measure(folder: Path, rounds: int, device: str, cores: int) -> dict[str, dict[str, dict]]:
+def busy(start: float) -> int:
+    """Products of two matrices that fit the cache, by one thread in the second from the time `start` on."""
+    torch.set_num_threads(1)
+    matrix, count = torch.rand(256, 256), 0
+    time.sleep(max(start - time.time(), 0))
+    while time.time() < start + 1:
+        matrix @ matrix
+        count += 1
+    return count
+
+
+def worth(cores: int) -> float:
+    """How much more work `cores` processes do in a second than one alone: as many times, on idle cores."""
+
+    def together(count: int) -> int:
+        command = [sys.executable, __file__, "--busy", str(time.time() + STARTED)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        return sum(int(one.communicate()[0]) for one in [subprocess.Popen(command, **pipes) for _ in range(count)])
+
+    return together(cores) / together(1)
+
+
+def measure(folder: Path, rounds: int, device: str, cores: int) -> tuple[dict[str, dict[str, dict]], list[float]]:
+    """The medians of each way's rounds, and what the cores were worth before each."""
     pairs = [(name, way) for name, table in TABLES[device].items() for way in table.ways]
     found: dict[tuple, list[dict]] = {(*pair, threads): [] for pair in pairs for threads in sorted({1, cores})}
+    worths = []
     for _ in track(range(rounds), "rounds"):
+        worths.append(worth(cores))
         for (name, way, threads), rows in found.items():
             command = [sys.executable, __file__, "--one", str(folder), name, way, "--device", device]
             environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -194,7 +223,7 @@ def measure(folder: Path, rounds: int, device: str, cores: int) -> dict[str, dic
     for (name, way, threads), rows in found.items():
         medians = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
         table[name][f"{way}, {_threads(threads)}"] = medians
-    return table
+    return table, worths
 
 
 def ratios(table: dict[str, dict[str, dict]], threads: str) -> dict[str, float]:
@@ -225,8 +254,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="the larger number of threads (all cores)")
     parser.add_argument("--device", choices=FILES, default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--busy", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="results/benchmarks/training.json, or training-cuda.json")
     options = parser.parse_args()
+    if options.busy:
+        print(busy(options.busy))
+        return
     options.output = options.output or ROOT / "results" / "benchmarks" / FILES[options.device]
     if options.one:
         folder, network, way = options.one
@@ -235,7 +268,8 @@ def main() -> None:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), options.device)
-        table = measure(Path(folder), options.rounds, options.device, options.threads)
+        table, worths = measure(Path(folder), options.rounds, options.device, options.threads)
+    print(f"{options.threads} cores were worth {', '.join(f'{cores:.2f}' for cores in worths)}")
     found = ratios(table, _threads(options.threads))
     for name, ways in table.items():
         for way, row in ways.items():
@@ -249,7 +283,7 @@ def main() -> None:
         else:
             goals[name] = GOALS[options.device]
             print(f"{name}: {ratio:.2f} times as fast as the plain loop (goal {goals[name]})")
-    environment = watch.environment(torch.device(options.device)) | {"threads": options.threads}
+    environment = watch.environment(torch.device(options.device)) | {"threads": options.threads, "cores": worths}
     files.write_json(options.output, {"table": table, "ratios": found, "goals": goals, "environment": environment})
 
 

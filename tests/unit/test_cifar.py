@@ -196,6 +196,32 @@ def test_a_part_of_the_test_set_may_stand_in_and_the_record_says_so(tmp_path, la
     assert "stands in for" in capsys.readouterr().err
 
 
+def test_the_first_records_are_cut_from_the_whole_file_where_theirs_is_missing(tmp_path, labelled):
+    spec = SPEC | {"test_file": "test_batch_first5.bin"}
+    images, labels = labelled["test_batch.bin"]
+    put(tmp_path / "file" / "cifar10", labelled | {"test_batch_first5.bin": (images[:5], labels[:5])})
+    put(tmp_path / "whole" / "cifar10", labelled)
+    with_file, without = (
+        cifar10.prepare(spec, tmp_path / of / "prepared", tmp_path / of, False) for of in ("file", "whole")
+    )
+    assert np.array_equal(without.images("test"), images[:5])
+    assert without.record["sources"] == with_file.record["sources"]
+    assert without.digest == with_file.digest
+    assert not list((tmp_path / "whole").rglob("*first5*"))
+    # The archive, too, has the whole file alone.
+    packed = tmp_path / "packed"
+    content = archived(within(labelled))
+    put(packed / "cifar10", {"cifar-10-binary.tar.gz": content})
+    assert cifar10.prepare(spec, packed / "prepared", packed, False, source_of(content)).digest == without.digest
+
+
+def test_more_first_records_than_there_are_is_refused(tmp_path, labelled):
+    put(tmp_path / "cifar10", labelled)
+    why = r"test_batch.bin has \d+ records, too few for test_file test_batch_first500.bin: change the number"
+    with pytest.raises(Problem, match=why):
+        prepare(tmp_path, SPEC | {"test_file": "test_batch_first500.bin"})
+
+
 def test_record_says_how_many_images_each_file_had(tmp_path, labelled, capsys):
     put(tmp_path / "cifar10", labelled)
     sources = prepare(tmp_path).record["sources"]
@@ -319,8 +345,9 @@ def test_missing_file_is_named_with_the_ways_out(tmp_path, labelled, missing):
 
 
 def test_missing_test_file_of_one_s_own_is_named_before_any_download(tmp_path):
-    with pytest.raises(Problem, match=r"cifar10/mine.bin is missing: put it there or take test_file out"):
-        prepare(tmp_path, SPEC | {"test_file": "mine.bin"}, may_download=True)
+    for name in ("mine.bin", "mine_first5.bin"):
+        with pytest.raises(Problem, match=rf"cifar10/{name} is missing: put it there or take test_file out"):
+            prepare(tmp_path, SPEC | {"test_file": name}, may_download=True)
 
 
 @pytest.mark.parametrize(

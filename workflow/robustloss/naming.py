@@ -36,6 +36,11 @@ def data_modules(spec: dict) -> list[str]:
     return [plugin("data", name), *([plugin("data", "cholec80")] if name == "cholec80_sim" else [])]
 
 
+def data_name(spec: dict) -> str:
+    """The name of the data set that `spec` describes, prepared."""
+    return name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *data_modules(spec))
+
+
 def run_modules(spec: dict) -> list[str]:
     """The modules that a training rests on."""
     perturbation = _attack_modules(spec["perturbation"]) if "perturbation" in spec else []

@@ -130,7 +130,7 @@ class Planner:
 
     def _data(self, spec: dict) -> str:
         spec = plain(spec)
-        name = name_of(f"{spec['name']}-{spec.get('image_size', 'native')}", spec, *naming.data_modules(spec))
+        name = naming.data_name(spec)
         add_data(self.plan, name, spec, self.settings["data_root"])
         return name
 

@@ -22,7 +22,8 @@ def prepare(
 
     `spec`: `train_count` (first images of the five training files, one after the other), `evaluation_count` (first
     images of the test file), both all by default, and `test_file` (default test_batch.bin): another file of records,
-    for a machine that has only a part of the test set. `source` is the archive's row, data/sources.csv's if not given.
-    Raises Problem naming the file that is missing, damaged or not the official one.
+    for a machine that has only a part of the test set, or one that is such a part: test_batch_first1000.bin. `source`
+    is the archive's row, data/sources.csv's if not given. Raises Problem naming the file that is missing, damaged or
+    not the official one.
     """
     return cifar_records.prepare(spec, directory, raw, may_download, LAYOUT, source)

@@ -4,7 +4,9 @@ Each record is one byte per kind of label and then 3,072 bytes: the red, green a
 """
 
 import gzip
+import hashlib
 import os
+import re
 import tarfile
 import tempfile
 import zlib
@@ -14,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from robustloss import files
 from robustloss.data import download, prepared
 from robustloss.errors import Problem
 from robustloss.progress import say
@@ -22,6 +23,8 @@ from robustloss.progress import say
 PLANES = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 BLOCK = 1000
+# test_batch_first1000.bin: the first 1,000 records of test_batch.bin.
+FIRST = re.compile(r"(?P<whole>.+)_first(?P<count>[1-9][0-9]*)(?P<ending>\.bin)")
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,17 @@ def prepare(
 
     `image` counts through the training files in their order, or through the test file. `spec`: `train_count` and
     `evaluation_count` (first images of training and test; all by default) and `test_file` (another file of records in
-    place of the official test file, which the record's sources then say). `source` describes the archive and is
-    data/sources.csv's row if not given. Raises Problem naming the file that is missing, damaged or not official.
+    place of the official test file, which the record's sources then say; where test_batch_first1000.bin is missing, it
+    is the first 1,000 records of test_batch.bin). `source` describes the archive and is data/sources.csv's row if not
+    given. Raises Problem naming the file that is missing, damaged or not official.
     """
     source = source or download.source(layout.name, layout.archive)
     test_file = _test_file(spec, layout)
     paths = _located(Path(raw) / layout.name, test_file, layout, source, may_download)
     records = {name: read(path, layout.labels) for name, path in paths.items()}
+    if test_file not in records:
+        whole, count = _part(test_file)
+        records[test_file] = _first(paths[whole], records.pop(whole), count, test_file)
     _say_other_counts(paths, records, layout)
     train, test = [records[name] for name in layout.train], [records[test_file]]
     train_count = prepared.chosen_count(spec, "train_count", sum(map(len, train)))
@@ -61,7 +68,10 @@ def prepare(
     }
     sources = {
         "official": source,
-        "files": {name: {"images": len(records[name]), "sha256": files.sha256(paths[name])} for name in paths},
+        "files": {
+            name: {"images": len(found), "sha256": hashlib.sha256(found.ravel()).hexdigest()}
+            for name, found in records.items()
+        },
         **{label: names for label, names in layout.labels.items() if label != "class"},
     }
     if test_file not in layout.test:
@@ -93,14 +103,30 @@ def _test_file(spec: dict, layout: Layout) -> str:
     return name
 
 
+def _part(test_file: str) -> tuple[str, int]:
+    """The file of which a file of so many records is the beginning, by its name; itself and 0 where it says no such."""
+    found = FIRST.fullmatch(test_file)
+    return (found["whole"] + found["ending"], int(found["count"])) if found else (test_file, 0)
+
+
+def _first(path: Path, records: np.ndarray, count: int, name: str) -> np.ndarray:
+    if len(records) < count:
+        raise Problem(f"{path} has {len(records)} records, too few for test_file {name}: change the number in its name")
+    return records[:count]
+
+
 def _located(folder: Path, test_file: str, layout: Layout, source: dict, may_download: bool) -> dict[str, Path]:
-    """Where each file of records lies, once what is missing was unpacked from the archive."""
-    names = [*layout.train, test_file]
+    """Where each file of records lies, once what is missing was unpacked from the archive.
+
+    In place of a missing test file there is the one that it is a part of.
+    """
+    test = test_file if _found(folder, [test_file], layout) else _part(test_file)[0]
+    names = [*layout.train, test]
     paths = _found(folder, names, layout)
     missing = [name for name in names if name not in paths]
     if not missing:
         return paths
-    if test_file in missing and test_file not in layout.test:
+    if test in missing and test not in layout.test:
         raise Problem(f"{folder / test_file} is missing: put it there or take test_file out of the settings")
     if not may_download and not (folder / layout.archive).exists():
         raise Problem(
