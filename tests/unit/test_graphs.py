@@ -84,6 +84,21 @@ def test_passes_are_recorded_once_for_each_shape_and_then_replayed():
     assert replaying.computed == recorded
 
 
+def test_nothing_is_recorded_where_that_is_not_wanted(monkeypatch):
+    monkeypatch.setenv(graphs.SETTING, "false")
+    plain, replaying = pair()
+    warm(replaying)
+    recorded = replaying.computed
+    close(replaying(images(1)), plain(images(1)))
+    assert replaying.computed == recorded + 1
+    monkeypatch.setenv(graphs.SETTING, "true")
+    plain, replaying = pair()
+    warm(replaying)
+    recorded = replaying.computed
+    close(replaying(images(1)), plain(images(1)))
+    assert replaying.computed == recorded
+
+
 def test_one_pass_forth_serves_several_back():
     plain, replaying = pair()
     warm(replaying)

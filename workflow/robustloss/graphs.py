@@ -8,6 +8,7 @@ number, goes on being computed. Results are those of the same kernels in the sam
 a pass; where that is most of a card's, kernels are long and nothing is lost by computing them one by one.
 """
 
+import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -18,6 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from robustloss.progress import say
 
+# The setting that has passes computed each time, where it is "false".
+SETTING = "ROBUSTLOSS_CUDA_GRAPHS"
 # How often a shape is computed as it stands before it is recorded.
 BEFORE = 3
 # How many shapes are recorded.
@@ -47,7 +50,7 @@ class Recordings:
         return self.made[key]
 
     def _make(self, record: Callable):
-        if len(self.made) >= MOST or not _room():
+        if not wanted() or len(self.made) >= MOST or not _room():
             return None
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         try:
@@ -55,6 +58,11 @@ class Recordings:
         except RuntimeError as error:  # of the card, which does not record everything, or is full
             say(f"a step is not recorded as a CUDA graph, and so takes longer: {str(error).splitlines()[0]}")
             return None
+
+
+def wanted() -> bool:
+    """Whether passes on CUDA are recorded and replayed."""
+    return os.environ.get(SETTING) != "false"
 
 
 def replay_passes(network: nn.Module) -> None:

@@ -42,6 +42,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")])),
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     ROBUSTLOSS_DEVICE=SETTINGS["device"],
+    ROBUSTLOSS_CUDA_GRAPHS=str(SETTINGS.get("cuda_graphs", True)).lower(),
     ROBUSTLOSS_PROCESSES=str(SETTINGS.get("processes", 1)),
     ROBUSTLOSS_JOBS_PER_GPU=str(SETTINGS.get("jobs_per_gpu", 1)),
 )
