@@ -49,6 +49,8 @@ GRAPHS = {
     "CUDAGraph": pretended_graphs.Graph,
     "graph": pretended_graphs.graph,
     "graph_pool_handle": pretended_graphs.pool,
+    "current_stream": pretended_graphs.stream,
+    "set_stream": pretended_graphs.set_stream,
 }
 
 
@@ -92,6 +94,7 @@ def gpu() -> Iterator[Counter[str]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.multiple(torch.cuda, **answers))
         stack.enter_context(mock.patch.multiple(torch.cuda, **GRAPHS))
+        stack.callback(pretended_graphs.set_stream, pretended_graphs.stream())
         # Optimisers ask it whether a graph is being captured.
         stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", lambda **_: None))
         stack.enter_context(mock.patch.object(torch, "Generator", _Generator))

@@ -3,7 +3,8 @@
 As on a card what is recorded is not computed: memory that was there is as before, and what the recording made holds NaN
 until its first replay. What decides in Python is decided once. What would wait for the card, or copy to or from it, is
 refused. A card also gives memory that a recording has let go of to later ones of its pool: so a replay leaves NaN in
-all that recordings made after it hold.
+all that recordings made after it hold. After a recording that fails this is torch 2.11: its stream stays in use, and
+its pool is taken for one that is being recorded to.
 """
 
 import contextlib
@@ -28,6 +29,20 @@ _open: list["Graph"] = []
 _numbers = itertools.count()
 # The recordings of each pool.
 _pools: dict[int, WeakSet] = {}
+# Pools that a failed recording has left open.
+_left_open: set[int] = set()
+# The stream in use.
+_stream = ["the usual stream"]
+
+
+def stream() -> str:
+    """In place of `torch.cuda.current_stream`."""
+    return _stream[0]
+
+
+def set_stream(name: str) -> None:
+    """In place of `torch.cuda.set_stream`."""
+    _stream[0] = name
 
 
 def pool() -> int:
@@ -67,6 +82,10 @@ class Graph:
 @contextlib.contextmanager
 def graph(recorded: Graph, pool=None) -> Iterator[None]:
     """In place of `torch.cuda.graph`."""
+    if pool in _left_open:
+        raise RuntimeError("beginAllocateToPool: already recording to mempool_id")
+    usual = stream()
+    set_stream("the recording's stream")
     state = torch.get_rng_state()
     mode = _Recording(recorded)
     recorded.number, recorded.pool = next(_numbers), pool
@@ -76,6 +95,11 @@ def graph(recorded: Graph, pool=None) -> Iterator[None]:
     try:
         with mode:
             yield
+        set_stream(usual)
+    except RuntimeError as error:
+        if pool is not None:
+            _left_open.add(pool)
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture") from error
     finally:
         _open.pop()
         mode.undo()

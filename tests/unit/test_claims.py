@@ -18,7 +18,7 @@ from robustloss.claims import page, summary
 from robustloss.claims.comparing import ledger
 from robustloss.claims.differences import Difference, Part
 from robustloss.claims.measures import Reader, Trained
-from robustloss.claims.verdicts import Comparison, Verdict, Word
+from robustloss.claims.verdicts import Comparison, Finding, Verdict, Word
 from robustloss.errors import Problem
 from robustloss.files import read_json, write_json
 from robustloss.images import spread
@@ -323,13 +323,16 @@ def test_rows_attacks_and_trainings_that_are_not_there_are_not_attempted(tmp_pat
 
 
 def test_rows_that_do_not_differ_by_more_than_the_tolerance_are_near(tmp_path):
-    for counts, tolerance, word in [
-        ((200, 200), 5, Word.REPRODUCED),
-        ((200, 200), 0.1, Word.NOT_REPRODUCED),
-        ((200, 260), 5, Word.NOT_REPRODUCED),
+    for counts, tolerance, word, finding in [
+        ((200, 200), 5, Word.REPRODUCED, Finding.HOLDS),
+        ((200, 200), 0.1, Word.NOT_REPRODUCED, Finding.UNDECIDED),
+        ((200, 260), 5, Word.NOT_REPRODUCED, Finding.FAILS),
+        ((260, 200), 5, Word.NOT_REPRODUCED, Finding.FAILS),
     ]:
         rows = two({"bim": counts[0]}, {"bim": counts[1]})
-        assert judge(tmp_path, rows, {"direction": "near", "tolerance": tolerance}).word == word
+        verdict = judge(tmp_path, rows, {"direction": "near", "tolerance": tolerance})
+        found = verdict.decisive
+        assert (verdict.word, found.finding(found.ours)) == (word, finding)
     better, worse = two({"bim": 260}, {"bim": 200}), two({"bim": 200}, {"bim": 260})
     for direction, rows, word in [
         ("not lower", better, Word.REPRODUCED),

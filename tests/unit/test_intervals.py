@@ -39,6 +39,8 @@ def test_mean_of_epochs_gives_a_case_worked_by_hand():
     assert mean == 0.625
     assert low == pytest.approx(0.625 - 1.959964 * math.sqrt(11 / 48 / 4), abs=1e-6)
     assert high == 1
+    # The other way round the lower bound is.
+    assert mean_of_epochs(~correct).interval == (0, pytest.approx(1 - low))
 
 
 def test_repeating_an_epoch_adds_no_certainty():
@@ -99,6 +101,7 @@ def test_one_seed_has_a_mean_and_no_interval():
         lambda: wilson(-1, 2),
         lambda: wilson(0, 0),
         lambda: wilson(1, 2, level=95),
+        lambda: wilson(1, 2, level=0),
         lambda: mean_of_epochs(np.zeros((2, 0), dtype=bool)),
         lambda: mean_of_epochs(np.zeros(5, dtype=bool)),
         lambda: mean_of_epochs(np.zeros((2, 5))),

@@ -39,6 +39,7 @@ class Recordings:
         self.turn = 0
         self.seen: Counter[Hashable] = Counter()
         self.made: dict[Hashable, object] = {}
+        self.refused = False
 
     def find(self, key: Hashable, record: Callable):
         """The recording for `key`; None as long as it is to be computed as it stands, or for good if it has to be."""
@@ -50,13 +51,20 @@ class Recordings:
         return self.made[key]
 
     def _make(self, record: Callable):
-        if not wanted() or len(self.made) >= MOST or not _room():
+        if self.refused or not wanted() or len(self.made) >= MOST or not _room():
             return None
         self.pool = self.pool or torch.cuda.graph_pool_handle()
+        stream = torch.cuda.current_stream()
         try:
             return record(self.pool)
         except RuntimeError as error:  # of the card, which does not record everything, or is full
-            say(f"a step is not recorded as a CUDA graph, and so takes longer: {str(error).splitlines()[0]}")
+            # Up to version 2.11 torch then stays in the recording's stream, and takes its pool for one being recorded
+            # to; so another shape is not tried.
+            torch.cuda.set_stream(stream)
+            self.refused = True
+            # To end such a recording fails as well, and says less.
+            reason = error.__context__ or error
+            say(f"steps are not recorded as CUDA graphs, and so take longer: {str(reason).splitlines()[0]}")
             return None
 
 
