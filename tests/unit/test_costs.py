@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from robustloss import attacks, config, runs
+from robustloss import attacks, config, defences, runs
 from robustloss.code import defaults, plugin, plugins
 from robustloss.costs import jobs, rates, table, work
 from robustloss.costs.rates import DataSet
@@ -31,7 +31,6 @@ WHOLE = [
 PARTLY = [
     {"name": "pgd", "epsilon": 1e-4, "step_size": 1e-5, "steps": 5, "restarts": 3, "random_start": True},
     {"name": "multi_targeted", "epsilon": 1e-4, "step_size": 1e-5, "steps": 6},
-    {"name": "expectation", "draws": 3, "attack": {"name": "pgd", "epsilon": 1e-4, "step_size": 1e-5, "steps": 4}},
     {"name": "noise", "epsilon": 1e-4, "draws": 9},
     {"name": "square", "epsilon": 1e-4, "queries": 40},
     {"name": "simba", "step": 1e-4, "queries": 30},
@@ -64,16 +63,16 @@ class Counting(nn.Module):
 
 
 def made(attack: dict) -> float:
-    """Passes of one image that an attack really makes."""
+    """Passes of one image that an attack really makes, on the defence that it names."""
     torch.manual_seed(0)
     model, count = Counting(), 10
     images = torch.rand(count, 1, SIDE, SIDE)
     labels = model(images).argmax(1)
     model.passes = 0
-    settings = {key: value for key, value in attack.items() if key != "name"}
-    if "attack" in attack:
-        settings["attack"] = attack["attack"]
-    attacks.load(attack["name"])(model, images, labels, torch.Generator().manual_seed(0), **settings)
+    settings = {key: value for key, value in attack.items() if key not in ("name", "defence")}
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    defended = defences.build(attack["defence"], model, generators[0]) if "defence" in attack else model
+    attacks.load(attack["name"])(defended, images, labels, generators[1], **settings)
     return model.passes / count
 
 
@@ -93,6 +92,17 @@ def test_passes_of_attacks_that_images_leave(attack, in_full):
     found = made(attack)
     assert found <= 1.1 * work.passes_of(attack, DATA) + 4
     assert found >= 0.2 * work.passes_of(attack, DATA)
+
+
+@pytest.mark.parametrize("defended", [False, True])
+def test_only_a_random_network_is_asked_for_every_draw(defended, in_full):
+    steps = {"name": "pgd", "epsilon": 0.1, "step_size": 0.02, "steps": 8}
+    attack = {"name": "expectation", "draws": 10, "attack": steps}
+    if defended:
+        # What it pads to has the network's own size.
+        sizes = {"smallest": SIDE - 1, "size": SIDE, "passes": 3, "flip": True}
+        attack["defence"] = {"name": "random_padding"} | sizes
+    assert made(attack) == pytest.approx(work.passes_of(attack, DATA), rel=0.15, abs=4)
 
 
 def test_an_ensemble_is_the_sum_of_its_parts(in_full):

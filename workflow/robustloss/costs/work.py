@@ -29,16 +29,25 @@ def updates(spec: dict, data: DataSet) -> tuple[float, float]:
 
 
 def passes_of(attack: dict, data: DataSet) -> float:
-    """Passes of one image, clean and final prediction included, by the attack of a specification."""
-    return 2 + share(attack["name"]) * _passes(attack, data)
+    """Passes of one image, clean and final prediction included, by the attack of a specification.
+
+    Its defence, if it has one, makes as many of each, and is random.
+    """
+    defence = attack.get("defence", {})
+    return defence.get("passes", 1) * _whole(attack, data, bool(defence))
 
 
-def _passes(attack: dict, data: DataSet) -> float:
+def _whole(attack: dict, data: DataSet, random: bool) -> float:
+    return 2 + share(attack["name"]) * _passes(attack, data, random)
+
+
+def _passes(attack: dict, data: DataSet, random: bool) -> float:
     attack = _complete(attack)
     if "attacks" in attack:
-        return sum(passes_of(member, data) for member in attack["attacks"])
+        return sum(_whole(member, data, random) for member in attack["attacks"])
     if "attack" in attack:
-        return attack.get("draws", 1) * passes_of(attack["attack"], data)
+        # What is not random is asked once.
+        return (attack.get("draws", 1) if random else 1) * _whole(attack["attack"], data, random)
     return COUNTS.get(attack["name"], _steps)(attack, data)
 
 
@@ -106,7 +115,7 @@ def _autoattack(attack: dict, data: DataSet) -> float:
         {"name": "fab", "steps": attack["steps"], "targets": attack["targets"]},
         {"name": "square", "queries": attack["queries"]},
     )
-    return sum(_passes(part, data) for part in parts)
+    return sum(_passes(part, data, False) for part in parts)
 
 
 COUNTS: dict[str, Callable[[dict, DataSet], float]] = {
