@@ -14,6 +14,18 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def stir(model, seed=0):
+    """Give batch normalisation statistics, scales and shifts as if it had learned."""
+    generator = seeded(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.2, generator=generator)
+    return model
+
+
 class Scaled(nn.Module):
     def __init__(self, body, scale):
         super().__init__()

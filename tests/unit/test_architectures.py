@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import stir
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
@@ -42,16 +43,9 @@ def draw(shape, count=2, seed=0):
     return images.double()
 
 
-def stir(model):
-    """Give batch normalisation statistics, scales and shifts as if it had learned, in double precision."""
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-    return model.double().eval()
+def learned(model):
+    """As if it had learned, in double precision."""
+    return stir(model).double().eval()
 
 
 def count(spec, classes=10, shape=CIFAR):
@@ -104,7 +98,7 @@ def test_weights_follow_from_the_seed(spec, shape, left):
 
 @each
 def test_evaluation_copy_has_the_same_logits_and_input_gradients(spec, shape, left):
-    model = stir(build(spec, 7, shape))
+    model = learned(build(spec, 7, shape))
     copy = models.evaluation_copy(model, "cpu")
     images = draw(shape).requires_grad_()
     (logits, gradient), (copied, copied_gradient) = (
@@ -248,7 +242,7 @@ def test_images_shrink_stage_by_stage(spec, shape, heights):
 
 @pytest.mark.parametrize("embedding", [0, 256])
 def test_bottleneck_embeds_pooled_features_without_an_activation(embedding):
-    model = stir(build_bottleneck(embedding))
+    model = learned(build_bottleneck(embedding))
     last = modules(model, nn.Linear)
     assert [(layer.in_features, layer.out_features) for layer in last] == (
         [(256, 256), (256, 10)] if embedding else [(256, 10)]
@@ -289,7 +283,7 @@ def of_basic_blocks(units, shortcut):
 
 @pytest.mark.parametrize("shortcut", ["pad", "projection"])
 def test_resnet_cifar_computes_what_basic_blocks_of_torchvision_compute(shortcut):
-    model = stir(build({"name": "resnet_cifar", "depth": 20, "shortcut": shortcut}, shape=(16, 16, 3)))
+    model = learned(build({"name": "resnet_cifar", "depth": 20, "shortcut": shortcut}, shape=(16, 16, 3)))
     reference = of_basic_blocks(3, shortcut)
     reference.load_state_dict(dict(zip(reference.state_dict(), model.body.state_dict().values(), strict=True)))
     images = draw((16, 16, 3))
@@ -300,7 +294,7 @@ def test_resnet_cifar_computes_what_basic_blocks_of_torchvision_compute(shortcut
     "spec", [PREACTIVATED, {**PREACTIVATED, "shortcut": "projection"}, EACH["resnet_bottleneck"][0]]
 )
 def test_preactivated_units_add_to_their_input_as_it_came(spec):
-    model = stir(build(spec))
+    model = learned(build(spec))
     for unit in modules(model, Residual):
         convolutions = modules(unit.branch, nn.Conv2d)
         nn.init.zeros_(convolutions[-1].weight)
@@ -317,7 +311,7 @@ def test_preactivated_units_add_to_their_input_as_it_came(spec):
 
 
 def test_preactivated_units_add_convolutions_of_activated_inputs():
-    unit = modules(stir(build(PREACTIVATED)), Residual)[-1]
+    unit = modules(learned(build(PREACTIVATED)), Residual)[-1]
     first, second = modules(unit.branch, nn.Conv2d)
     images = torch.randn(2, 64, 6, 6, dtype=torch.double)
 

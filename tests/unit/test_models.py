@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_networks import stir
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,18 +20,6 @@ def build(name="small", classes=7, shape=(48, 48, 3), seed=0, pretrained=None, *
 
 def draw(shape, count=4, seed=0):
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed)).permute(0, 3, 1, 2)
-
-
-def stir(model, seed=0):
-    """Give batch normalisation statistics, scales and shifts as if it had learned."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0, 0.2, generator=generator)
-    return model
 
 
 @pytest.mark.parametrize(("name", "published"), [("resnet50", 25_557_032), ("efficientnet_b0", 5_288_548)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
+from small_networks import stir
 from torch import nn
 
 from robustloss import models
@@ -37,12 +38,7 @@ def learned(images, **spec):
     network = build(**spec)
     if network.mean.shape[2:] != (1, 1):
         models.set_pixel_mean(network, images)
-    generator = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    return network.eval()
+    return stir(network, seed=1).eval()
 
 
 def numpy_mean(images):
