@@ -33,6 +33,7 @@ ATTACKS = {
     "spsa": {"name": "spsa", **STEPS, "samples": 2},
     "carlini_wagner": {"name": "carlini_wagner", "steps": 2, "search_steps": 1},
     "deepfool": {"name": "deepfool", "steps": 2},
+    "ddn": {"name": "ddn", "steps": 2},
     "simba": {"name": "simba", "step": 0.1, "queries": 5},
     "noise": {"name": "noise", "sigma": 0.1},
     "noise draws": {"name": "noise", **BALL, "draws": 3},
@@ -223,6 +224,7 @@ BALLS |= {
     "simba": ({"name": "simba", "step": 0.2, "queries": 50}, torch.inf, 1),
     "simba dct": ({"name": "simba", "step": 0.2, "queries": 50, "basis": "dct"}, torch.inf, 1),
     "deepfool": ({"name": "deepfool"}, torch.inf, 1),
+    "ddn": ({"name": "ddn", "steps": 20}, torch.inf, 1),
     "carlini_wagner": ({"name": "carlini_wagner", "steps": 20, "search_steps": 2}, torch.inf, 1),
 }
 # It has steps of half its epsilon, and no ball.

@@ -26,6 +26,7 @@ WHOLE = [
     {"name": "mim", "epsilon": 0.1, "step_size": 0.02, "steps": 6},
     {"name": "pgd", "epsilon": 0.1, "step_size": 0.02, "steps": 8},
     {"name": "sign_unprojected", "epsilon": 0.1, "steps": 7},
+    {"name": "ddn", "steps": 9},
 ]
 # Attacks that leave an image when its question is answered: no more than counted, on a network that withstands.
 PARTLY = [
