@@ -269,6 +269,7 @@ def _under_deepfool(collection: Collection, name: str, experiments: dict[str, st
         ours.percent(("accuracy, %", "DeepFool as coded"), Measure("deepfool coded")),
         ours.percent(("accuracy, %", "DeepFool"), Measure("deepfool")),
         ours.distance(("mean L2", "DeepFool"), "deepfool"),
+        ours.distance(("mean L2", "DDN"), "ddn"),
     ]
     return ours.table(collection, name, ("data set", "method"), lines, columns, "Distances on pixels in [0, 1]")
 
@@ -297,7 +298,7 @@ def _printed_clean(collection: Collection, experiment: str) -> dict[str, float]:
 
 
 def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
-    """Accuracies, and the mean L2 of the perturbations of the attack that goes on until the class changes."""
+    """Accuracies, and the mean L2 of the perturbations of the attacks that go on until the class changes."""
     reads = {
         "clean": ours.percent((), ACCURACY),
         "DeepFool as coded": ours.percent((), Measure("deepfool coded")),
@@ -309,10 +310,12 @@ def _deepfool(collection: Collection, experiments: dict[str, str]) -> Figure:
     ]
     panels += [
         Panel(
-            f"{data}, how far DeepFool goes",
+            f"{data}, how far attacks go",
             "mean L2 on [0, 1]",
             name,
-            ours.readers(collection, name, {"DeepFool": ours.distance((), "deepfool")}),
+            ours.readers(
+                collection, name, {"DeepFool": ours.distance((), "deepfool"), "DDN": ours.distance((), "ddn")}
+            ),
             limits=(0, None),
         )
         for name, data in experiments.items()
