@@ -103,6 +103,15 @@ def deepfool(network: str, count: int) -> Row:
     return Row("deepfool", network, count, 1.7, ways, few={"torchattacks": 2}, besides={"foolbox": 5})
 
 
+def ddn(network: str, count: int) -> Row:
+    ways = {
+        "ours": partial(ours, name="ddn", steps=100),
+        "foolbox": partial(peers.foolbox, name="DDNAttack", steps=100),
+        "adv_lib": partial(peers.adv_lib, name="ddn", steps=100, levels=None),
+    }
+    return Row("ddn", network, count, 1.3, ways)
+
+
 def by_queries(network: str, count: int, epsilon: float) -> list[Row]:
     size, steps = epsilon / 4, 10
     spsa = {"epsilon": epsilon, "step_size": size, "steps": steps, "samples": 128}
@@ -154,6 +163,8 @@ def rows() -> list[Row]:
         carlini_wagner(lenet, 64),
         deepfool(lenet, 256),
         deepfool(resnet, 32),
+        ddn(lenet, 256),
+        ddn(resnet, 32),
         saliency(lenet, 64, 0.1),
         saliency(resnet, 16, 0.02),
         *by_queries(lenet, 128, 0.15),
