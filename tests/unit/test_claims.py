@@ -150,6 +150,10 @@ def test_a_direction_without_its_size_is_direction_only(tmp_path, rows, comparis
     [
         ({"network": {"name": "resnet_cifar", "depth": 56}}, "lenet5 in place of resnet_cifar depth 56"),
         ({"network": {"name": "lenet5", "width": 8}}, "lenet5 in place of lenet5 width 8"),
+        (
+            {"network": {"name": "resnet_cifar", "depth": 56, "preactivation": True, "bias": False}},
+            "lenet5 in place of resnet_cifar depth 56 preactivation no bias",
+        ),
         ({"network": {"name": "lenet5", "mean": 0.5}}, ""),
         ({"epochs": 20}, "2 epochs in place of 20"),
         ({"data": "cholec80", "epochs": 3}, "mnist in place of cholec80, 2 epochs in place of 3"),

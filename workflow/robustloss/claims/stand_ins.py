@@ -27,9 +27,15 @@ def network(spec: dict, original: dict) -> str:
     own = [settings_of("models", each) for each in (ours, theirs)]
     other = [key for key in own[0] | own[1] if own[0].get(key) != own[1].get(key)]
     names = [
-        " ".join([each["name"], *(f"{key} {each[key]}" for key in other if key in each)]) for each in (ours, theirs)
+        " ".join([each["name"], *(_setting(key, each[key]) for key in other if key in each)]) for each in (ours, theirs)
     ]
     return _instead(*names)
+
+
+def _setting(key: str, value) -> str:
+    if isinstance(value, bool):
+        return key if value else f"no {key}"
+    return f"{key} {value}"
 
 
 def _instead(ours, theirs, unit: str = "") -> str:
