@@ -184,25 +184,26 @@ def prepare(folder: Path, device: str) -> None:
 
 
 def busy(start: float) -> int:
-    """Products of two matrices that fit the cache, by one thread in the second from the time `start` on."""
+    """Products of two matrices that fit the cache, by one thread in three seconds from the time `start` on."""
     torch.set_num_threads(1)
     matrix, count = torch.rand(256, 256), 0
     time.sleep(max(start - time.time(), 0))
-    while time.time() < start + 1:
+    while time.time() < start + 3:
         matrix @ matrix
         count += 1
     return count
 
 
 def worth(cores: int) -> float:
-    """How much more work `cores` processes do in a second than one alone: as many times, on idle cores."""
+    """How much more work `cores` processes do together than one alone, before or after: as much, on idle cores."""
 
     def together(count: int) -> int:
         command = [sys.executable, __file__, "--busy", str(time.time() + STARTED)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
         return sum(int(one.communicate()[0]) for one in [subprocess.Popen(command, **pipes) for _ in range(count)])
 
-    return together(cores) / together(1)
+    before, all_together, after = together(1), together(cores), together(1)
+    return all_together / max(before, after)
 
 
 def measure(folder: Path, rounds: int, device: str, cores: int) -> tuple[dict[str, dict[str, dict]], list[float]]:
