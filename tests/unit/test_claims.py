@@ -326,6 +326,21 @@ def test_rows_attacks_and_trainings_that_are_not_there_are_not_attempted(tmp_pat
     assert (verdict.word, page.note(verdict)) == (Word.NOT_ATTEMPTED, "one training of a row says nothing of its d_cc")
 
 
+@pytest.mark.parametrize(("right_images", "word"), [(80, Word.REPRODUCED), (60, Word.DIRECTION)])
+def test_of_a_size_half_may_be_missing_however_much_is_tolerated(tmp_path, right_images, word):
+    """0.2 and 0.15 for 0.33: the first is another by less than half of it, the second by more."""
+    verdict = judge(tmp_path, two({"bim": right_images}, {"bim": 0}), PUBLISHED | {"tolerance": 50})
+    assert verdict.word == word
+
+
+@pytest.mark.parametrize("order", [("bim", "mim"), ("mim", "bim")])
+def test_a_verdict_hangs_on_the_weakest_comparison_of_those_that_hold(tmp_path, order):
+    rows = two({"bim": 300, "mim": 200}, {"bim": 0, "mim": 100})
+    verdict = judge(tmp_path, rows, *({"attack": attack} for attack in order))
+    assert verdict.word == Word.REPRODUCED
+    assert verdict.decisive.settings["attack"] == "mim"
+
+
 def test_rows_that_do_not_differ_by_more_than_the_tolerance_are_near(tmp_path):
     for counts, tolerance, word, finding in [
         ((200, 200), 5, Word.REPRODUCED, Finding.HOLDS),

@@ -50,6 +50,19 @@ def test_nearest_point_of_the_box_is_found_where_pixels_are_0_and_1():
     assert_exact(attack(model, images, labels, steps=400, gamma=0.02), model, images, labels, exact, 1.03)
 
 
+def test_pixels_that_the_network_does_not_see_are_left_as_they_are():
+    weight = torch.randn(27, generator=seeded())
+    weight[::2] = 0
+    images = 0.5 + 0.1 * torch.rand(30, 3, 3, 3, generator=seeded(1))
+    model = two_classes(weight, -(weight.sum() * 0.55).item())
+    labels = predictions(model, images)
+    exact = ((images.flatten(1) - 0.55) @ weight).abs() / weight.norm()
+    found = attack(model, images, labels, steps=300, start=0.1)
+    assert success(model, found.images, labels) == 1
+    assert torch.equal(found.images.flatten(1)[:, ::2], images.flatten(1)[:, ::2])
+    assert (lengths(found.images, images) / exact).median() < 1.03
+
+
 def test_piecewise_linear_network_is_crossed_near_its_exact_distance():
     model, images, labels, exact = rectified()
     found = attack(model, images, labels, steps=400, gamma=0.02, start=0.3, loss="scaled_cross_entropy")
