@@ -66,10 +66,10 @@ def _peak_memory() -> int:
 def _device(device) -> dict:
     import torch
 
-    from robustloss import graphs
-
     record = {"device": device.type, "hardware": _processor(), "threads": torch.get_num_threads()}
     if device.type == "cuda":
+        from robustloss import graphs
+
         record["hardware"] = torch.cuda.get_device_name(device)
         record["cuda_graphs"] = graphs.wanted()
         record["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(device)
